@@ -1,0 +1,221 @@
+"""One store, one journal.
+
+The store keeps every node's result by *content* (``objects/``, one ``.safetensors`` file each) and, by *action*,
+which content an op gave on which inputs (``actions/``, one small JSON file each). Beneath them lies the journal:
+one row a model call, durable as soon as it is written, so that a kill loses nothing that was paid for.
+
+Files are written beside their place and moved into it, so a reader never sees half of one. An artefact's name is
+the hash of what it holds; it is checked when a process first touches it, and one that fails is dropped, said, and
+made anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from evalkit.columns import Array
+from evalkit.errors import EvalkitError, InputError
+from evalkit.types import Digest, Origin
+from evalkit.values import FORMAT, Value, content_digest, kinds
+
+log = logging.getLogger("evalkit")
+
+_DTYPES = {
+    "BOOL": "?", "U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8",
+    "F16": "<f2", "F32": "<f4", "F64": "<f8", "U16": "<u2", "U32": "<u4", "U64": "<u8",
+}  # fmt: skip
+
+
+class CorruptArtefact(EvalkitError):
+    """A stored file does not hold what its name says."""
+
+
+class DiskStore:
+    """A store in a folder.
+
+    Parameters
+    ----------
+    folder : path
+        Created where it is missing.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be created or written to.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        try:
+            for part in ("objects", "actions"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"store {self.folder}: cannot be written ({error.strerror}); set EVALKIT_STORE to another folder"
+            ) from None
+        self._journal = Journal(self.folder / "journal.sqlite")
+        self._whole: set[Digest] = set()
+        self._loaded: weakref.WeakValueDictionary[Digest, Value] = weakref.WeakValueDictionary()
+
+    def __reduce__(self) -> tuple[type[DiskStore], tuple[Path]]:
+        return DiskStore, (self.folder,)
+
+    def get(self, action: Digest) -> tuple[Digest, Origin] | None:
+        """Return the content and origin of an action's result, if it is there and whole."""
+        try:
+            entry = json.loads(self._action(action).read_bytes())
+            content, origin = entry["content"], entry["origin"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            log.warning("store: action %s is unreadable and is worked out anew", action)
+            return None
+        if entry.get("format") != FORMAT or not self._is_whole(content):
+            return None
+        return content, cast("Origin", origin)
+
+    def put(self, action: Digest, value: Value, origin: Origin, note: Mapping[str, Any]) -> Digest:
+        """Keep `value` as the result of `action`."""
+        content = self.add(value)
+        entry = {"format": FORMAT, "content": content, "origin": origin, **note}
+        _replace(self._action(action), json.dumps(entry, sort_keys=True).encode())
+        return content
+
+    def add(self, value: Value) -> Digest:
+        """Keep an input."""
+        from safetensors.numpy import save
+
+        content = value.digest
+        if not self._is_whole(content):
+            kind = {"kind": type(value).__name__, "format": str(FORMAT)}
+            _replace(self._object(content), save(value.arrays(), metadata=kind))
+            self._whole.add(content)
+        self._loaded[content] = value
+        return content
+
+    def load(self, content: Digest) -> Value:
+        """Read a value; its arrays are views of the file, not copies.
+
+        Raises
+        ------
+        CorruptArtefact
+            If the file is missing or does not hold what its name says.
+        """
+        value = self._loaded.get(content)
+        if value is None:
+            kind, arrays = _open(self._object(content))
+            value = kinds()[kind].from_arrays(arrays)
+            self._loaded[content] = value
+        return value
+
+    def recall(self, keys: list[Digest]) -> dict[Digest, dict[str, Any]]:
+        """Return the journal's entries for those of `keys` that it has."""
+        return self._journal.recall(keys)
+
+    def record(self, key: Digest, entry: Mapping[str, Any]) -> None:
+        """Write one entry into the journal."""
+        self._journal.record(key, entry)
+
+    def _is_whole(self, content: Digest) -> bool:
+        if content in self._whole:
+            return True
+        path = self._object(content)
+        if not path.exists():
+            return False
+        try:
+            kind, arrays = _open(path)
+            if kind not in kinds():  # a component's own kind, its module not imported yet
+                return False
+            if content_digest(kind, arrays) != content:
+                raise CorruptArtefact(f"{path}: content does not match its name")
+        except CorruptArtefact as error:
+            log.warning("store: %s; it is made anew", error)
+            path.unlink(missing_ok=True)
+            return False
+        self._whole.add(content)
+        return True
+
+    def _object(self, content: Digest) -> Path:
+        return self.folder / "objects" / content[:2] / f"{content}.safetensors"
+
+    def _action(self, action: Digest) -> Path:
+        return self.folder / "actions" / action[:2] / f"{action}.json"
+
+
+class Journal:
+    """Rows by key in SQLite: written once, durable at once, safe for several processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+
+    def recall(self, keys: list[Digest]) -> dict[Digest, dict[str, Any]]:
+        """Return the entries of those of `keys` that were recorded."""
+        found: dict[Digest, dict[str, Any]] = {}
+        for start in range(0, len(keys), 500):  # SQLite limits the parameters of a statement
+            part = keys[start : start + 500]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT key, entry FROM journal WHERE key IN ({marks})"  # noqa: S608 - question marks only
+            found.update({key: json.loads(entry) for key, entry in self._connection().execute(query, part)})
+        return found
+
+    def record(self, key: Digest, entry: Mapping[str, Any]) -> None:
+        """Write one entry; the first one of a key stays."""
+        text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
+        with self._connection() as connection:
+            connection.execute("INSERT OR IGNORE INTO journal VALUES (?, ?)", (key, text))
+
+    def _connection(self) -> sqlite3.Connection:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path, timeout=60)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS journal (key TEXT PRIMARY KEY, entry TEXT NOT NULL)")
+            self._local.connection = connection
+        return cast("sqlite3.Connection", connection)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file in one step: whole, or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)  # no fsync: what a power cut leaves torn, the checksum finds
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _open(path: Path) -> tuple[str, dict[str, Array]]:
+    """Map a ``.safetensors`` file: 8 bytes header length, JSON header, arrays (the format's own definition)."""
+    try:
+        raw = np.memmap(path, dtype=np.uint8, mode="r")
+        start = 8 + int(raw[:8].view("<u8")[0])
+        header = json.loads(bytes(raw[8:start]))
+        note = header.pop("__metadata__")
+        if note["format"] != str(FORMAT):
+            raise CorruptArtefact(f"{path}: format {note['format']}, this version reads {FORMAT}")
+        arrays: dict[str, Array] = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            data = np.ndarray.view(raw[start + begin : start + end], np.ndarray)
+            arrays[name] = data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise CorruptArtefact(f"{path}: not a whole artefact ({type(error).__name__})") from None
+    return note["kind"], arrays

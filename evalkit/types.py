@@ -1,0 +1,232 @@
+"""The protocols that everything else is written against, and the node that both interpreters see."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+
+from evalkit import fingerprint
+from evalkit.columns import Array
+from evalkit.values import Answer, Chunks, Documents, Prompt, Queries, Value, Vectors
+
+Digest = str
+Origin = Literal["measured", "replayed", "modelled"]
+Seam = Literal["chunks", "retrieve", "prompt", "answer"]
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Op(Protocol):
+    """A leaf of work: a frozen dataclass, pure, batch in, batch out.
+
+    Attributes
+    ----------
+    version : int
+        Raised when the code gives other results; part of the identity.
+    stage : str
+        Where its time is booked: chunk, embed, index, search, fuse, rerank, assemble.
+    row_exact : bool
+        ``op(rows)[i]`` equals ``op(rows[i:i+1])`` to the bit, for the rows of queries.
+    row_wise : bool
+        On the corpus side: every row can be worked on alone, so the corpus may pass in blocks.
+    """
+
+    version: ClassVar[int]
+    stage: ClassVar[str]
+    row_exact: ClassVar[bool]
+    row_wise: ClassVar[bool]
+
+    def __call__(self, *inputs: Any) -> Value:
+        """Work on whole values; the first input that depends on the queries gives the rows."""
+
+
+class Chunker(Op, Protocol):
+    """Cuts documents into chunks."""
+
+    def __call__(self, documents: Documents) -> Chunks:
+        """Cut every document."""
+
+
+class Embedder(Op, Protocol):
+    """Turns texts into unit vectors."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens after which a text is cut off."""
+
+    def __call__(self, texts: Chunks | Queries) -> Vectors:
+        """Embed a table of chunks or queries."""
+
+    def encode(self, texts: list[str]) -> Array:
+        """Embed plain texts: float32 of shape (n, d)."""
+
+    def tokens(self, texts: list[str]) -> Array:
+        """Tokens of each text before any cut: int64 of shape (n,)."""
+
+
+@runtime_checkable
+class Prefix(Protocol):
+    """An op whose result for a small ``k`` is exactly the head of its result for a larger one."""
+
+    prefix_exact: ClassVar[Literal[True]]
+    k: int
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """The only asynchronous leaf: a prompt in, an answer out. Its batch form is derived."""
+
+    version: ClassVar[int]
+    stage: ClassVar[str]
+
+    async def __call__(self, prompt: Prompt, sample: int, clock: Clock) -> Answer:
+        """Answer one prompt. `sample` tells repeats apart; the order of calls never does."""
+
+
+Source = Literal["corpus", "query"]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation in a pipeline's graph, with its inputs.
+
+    Two nodes with one `recipe` are the same work, wherever they stand.
+    """
+
+    op: Op | Generator | Source
+    inputs: tuple[Node, ...] = ()
+
+    @cached_property
+    def recipe(self) -> Digest:
+        """Hash of the op, its version, every field and the recipes of the inputs."""
+        return fingerprint.digest([self.op, [node.recipe for node in self.inputs]])
+
+    @cached_property
+    def per_query(self) -> bool:
+        """Whether the result has a row for every query."""
+        return self.op == "query" or any(node.per_query for node in self.inputs)
+
+    @property
+    def stage(self) -> str:
+        """Where the node's time is booked."""
+        return self.op if isinstance(self.op, str) else self.op.stage
+
+    def __hash__(self) -> int:
+        return hash(self.recipe)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and self.recipe == other.recipe
+
+    def walk(self) -> Iterator[Node]:
+        """All nodes that this one needs, inputs first, itself last, each once."""
+        seen: set[Digest] = set()
+
+        def visit(node: Node) -> Iterator[Node]:
+            if node.recipe not in seen:
+                seen.add(node.recipe)
+                for parent in node.inputs:
+                    yield from visit(parent)
+                yield node
+
+        return visit(self)
+
+
+CORPUS = Node("corpus")
+QUERY = Node("query")
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds chunks for a query: expands into nodes and does no work itself."""
+
+    def expand(self, chunks: Node, query: Node) -> Node:
+        """Return the node whose result is `Rankings` over `chunks`."""
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Orders a ranking anew."""
+
+    def expand(self, chunks: Node, query: Node, ranking: Node) -> Node:
+        """Return the node whose result is `Rankings` over `chunks`."""
+
+
+@runtime_checkable
+class Assembler(Protocol):
+    """Makes a prompt from a ranking."""
+
+    def expand(self, chunks: Node, query: Node, ranking: Node) -> Node:
+        """Return the node whose result is `Prompts`."""
+
+
+class Clock(Protocol):
+    """Time, as a request sees it: real, or virtual."""
+
+    def now(self) -> float:
+        """Seconds since the clock started."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    async def compute(self, stage: str, work: Callable[[], T]) -> T:
+        """Do `work` on one of the clock's cores, and let its time pass."""
+
+    def io(self) -> AbstractAsyncContextManager[None]:
+        """While a real socket is pending: time is never skipped."""
+
+
+class Request(Protocol):
+    """One question on its way through a service."""
+
+    text: str
+    user: str
+    tenant: str
+    arrived: float
+    clock: Clock
+
+    def get(self, node: Node) -> Awaitable[Value]:
+        """Return the node's one-row value; each node is worked on at most once a request."""
+
+    def note(self, key: str, value: str | float) -> None:
+        """Write something down beside the request, for its row in the results."""
+
+
+Next = Callable[[Request], Awaitable[Value]]
+Handler = Callable[[Request, Next], Awaitable[Value]]
+
+
+class Layer(Protocol):
+    """What a service wraps around a seam of its variant: a cache, a router, a limit.
+
+    A layer is a value; what it remembers belongs to one running service, and comes with `start`.
+    """
+
+    at: Seam
+
+    def start(self) -> Handler:
+        """Return the layer at work: it answers a request's seam by itself, or through the next one."""
+
+
+class Store(Protocol):
+    """Artefacts by content, results by action, single calls by key."""
+
+    def get(self, action: Digest) -> tuple[Digest, Origin] | None:
+        """Return what an action gave, if it is there and whole."""
+
+    def put(self, action: Digest, value: Value, origin: Origin, note: Mapping[str, Any]) -> Digest:
+        """Keep a value and what made it; returns its content digest."""
+
+    def add(self, value: Value) -> Digest:
+        """Keep a value that no action made: an input."""
+
+    def load(self, content: Digest) -> Value:
+        """Read a value, memory-mapped."""
+
+    def recall(self, keys: list[Digest]) -> dict[Digest, dict[str, Any]]:
+        """Return the journal's entries for those of `keys` that it has."""
+
+    def record(self, key: Digest, entry: Mapping[str, Any]) -> None:
+        """Write one entry into the journal; it survives a kill from here on."""
