@@ -1,0 +1,86 @@
+"""Variants and services: a pipeline as a value, and the serving layers around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+from evalkit import fingerprint, llm, stages
+from evalkit.llm import Extractive
+from evalkit.stages import Dense, Recursive, SentenceTransformer, TopK
+from evalkit.types import (
+    CORPUS,
+    QUERY,
+    Assembler,
+    Chunker,
+    Digest,
+    Generator,
+    Layer,
+    Node,
+    Reranker,
+    Retriever,
+    Seam,
+)
+
+
+@cache
+def components() -> Mapping[str, Any]:
+    """Return the components that a variant can be made of, by name: what the stages and generators export."""
+    return {name: getattr(module, name) for module in (stages, llm) for name in module.__all__}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A RAG pipeline, written down.
+
+    Parameters
+    ----------
+    chunk : Chunker
+    retrieve : Retriever
+    rerank : Reranker or None
+    assemble : Assembler
+    generate : Generator
+    """
+
+    chunk: Chunker = field(default_factory=Recursive)
+    retrieve: Retriever = field(default_factory=Dense)
+    rerank: Reranker | None = None
+    assemble: Assembler = field(default_factory=TopK)
+    generate: Generator = field(default_factory=lambda: Extractive(SentenceTransformer()))
+
+    def nodes(self) -> Mapping[Seam, Node]:
+        """The graph's seams, by name: chunks, retrieve (the final ranking), prompt, answer."""
+        chunks = Node(self.chunk, (CORPUS,))
+        ranking = self.retrieve.expand(chunks, QUERY)
+        if self.rerank is not None:
+            ranking = self.rerank.expand(chunks, QUERY, ranking)
+        prompt = self.assemble.expand(chunks, QUERY, ranking)
+        answer = Node(self.generate, (prompt,))
+        return {"chunks": chunks, "retrieve": ranking, "prompt": prompt, "answer": answer}
+
+    @cached_property
+    def fingerprint(self) -> Digest:
+        """Identity: the recipe of the answer, which every stage enters."""
+        return self.nodes()["answer"].recipe
+
+
+@dataclass(frozen=True)
+class Service:
+    """A variant as it serves: with layers around its seams.
+
+    Parameters
+    ----------
+    variant : Variant
+    layers : tuple of Layer
+        Around each seam the first layer named is the outermost.
+    """
+
+    variant: Variant
+    layers: tuple[Layer, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> Digest:
+        """Identity of the variant and every layer."""
+        return fingerprint.digest([self.variant.fingerprint, list(self.layers)])
