@@ -112,7 +112,7 @@ def _spans(offsets: Array, rows: Array) -> tuple[Array, Array]:
     lengths = (offsets[1:] - offsets[:-1])[rows]
     out = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum(lengths, out=out[1:])
-    positions = np.arange(out[-1], dtype=np.int64) + np.repeat(offsets[rows] - out[:-1], lengths)
+    positions = np.arange(out[-1], dtype=np.int64) + np.repeat(offsets[:-1][rows] - out[:-1], lengths)
     return positions, out
 
 

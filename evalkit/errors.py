@@ -32,8 +32,11 @@ class InputErrors(InputError):
         lines = [f"{n}: {f}" for n, f in zip(named, self.faults, strict=True)] if named else list(self.faults)
         super().__init__("\n".join(lines))
 
+    def __reduce__(self) -> tuple[type[InputErrors], tuple[tuple[str, ...], tuple[tuple[str | int, ...], ...]]]:
+        return type(self), (self.faults, self.places)
 
-class MissingModel(EvalkitError):
+
+class MissingModel(InputError):
     """A model is neither in a folder, nor in the Hugging Face cache, nor in an installed package."""
 
 

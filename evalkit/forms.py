@@ -8,6 +8,7 @@ in Python goes through the same checks as one read from a file.
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -62,11 +63,13 @@ def build(data: Any, hint: Any, reader: Reader, path: Path = ()) -> Any:
     if origin in (tuple, list) or (origin is not None and issubclass(origin, Sequence)):
         if isinstance(data, str) or not isinstance(data, Sequence):
             return reader.fault(path, f"a list is needed, not {_kind(data)}")
-        return tuple(build(item, args[0], reader, (*path, i)) for i, item in enumerate(data))
+        items = tuple(build(item, args[0], reader, (*path, i)) for i, item in enumerate(data))
+        return _WRONG if any(item is _WRONG for item in items) else items
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(data, Mapping):
             return reader.fault(path, f"a mapping is needed, not {_kind(data)}")
-        return {key: build(item, args[1], reader, (*path, key)) for key, item in data.items()}
+        found = {key: build(item, args[1], reader, (*path, key)) for key, item in data.items()}
+        return _WRONG if any(item is _WRONG for item in found.values()) else found
     if hint in _SCALARS:
         return _scalar(data, hint, reader, path)
     return _component(data, hint, reader, path)
@@ -80,7 +83,7 @@ _SCALARS: dict[Any, str] = {
 def _scalar(data: Any, hint: type, reader: Reader, path: Path) -> Any:
     if hint is float and type(data) is int:
         return float(data)
-    if type(data) is hint:
+    if type(data) is hint and (not isinstance(data, float) or math.isfinite(data)):
         return data
     return reader.fault(path, f"{_SCALARS[hint]} is needed, not {_kind(data)}")
 
@@ -145,11 +148,10 @@ def _fields(maker: Any, data: Mapping[str, Any], reader: Reader, path: Path) -> 
             values[key] = build(item, hints[key], reader, (*path, key))
         else:
             reader.fault((*path, key), f"{maker.__name__} has no field '{key}'{nearest(str(key), parameters)}")
-    for name, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and name not in data:
-            reader.fault(path, f"{maker.__name__} needs the field '{name}'")
-            return _WRONG
-    if any(value is _WRONG for value in values.values()) or len(values) < len(data):
+    missing = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty and n not in data]
+    for name in missing:
+        reader.fault(path, f"{maker.__name__} needs the field '{name}'")
+    if missing or any(value is _WRONG for value in values.values()) or len(values) < len(data):
         return _WRONG
     try:
         return maker(**values)

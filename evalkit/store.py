@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -77,7 +77,9 @@ class DiskStore:
         """Return the content and origin of an action's result, if it is there and whole."""
         try:
             entry = json.loads(self._action(action).read_bytes())
-            content, origin = entry["content"], entry["origin"]
+            content, origin = str(entry["content"]), entry["origin"]
+            if entry.get("format") == FORMAT and origin not in get_args(Origin):
+                raise ValueError(origin)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -116,6 +118,8 @@ class DiskStore:
         """
         value = self._loaded.get(content)
         if value is None:
+            if not self._is_whole(content):
+                raise CorruptArtefact(f"{self._object(content)}: missing, damaged or of an unknown kind")
             kind, arrays = _open(self._object(content))
             value = kinds()[kind].from_arrays(arrays)
             self._loaded[content] = value
@@ -130,11 +134,11 @@ class DiskStore:
         self._journal.record(key, entry)
 
     def _is_whole(self, content: Digest) -> bool:
-        if content in self._whole:
-            return True
         path = self._object(content)
         if not path.exists():
             return False
+        if content in self._whole:
+            return True
         try:
             kind, arrays = _open(path)
             if kind not in kinds():  # a component's own kind, its module not imported yet
@@ -160,7 +164,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._opened: sqlite3.Connection | None = None
 
     def recall(self, keys: list[Digest]) -> dict[Digest, dict[str, Any]]:
         """Return the entries of those of `keys` that were recorded."""
@@ -169,29 +174,31 @@ class Journal:
             part = keys[start : start + 500]
             marks = ",".join("?" * len(part))
             query = f"SELECT key, entry FROM journal WHERE key IN ({marks})"  # noqa: S608 - question marks only
-            found.update({key: json.loads(entry) for key, entry in self._connection().execute(query, part)})
+            with self._lock:
+                rows = self._connection().execute(query, part).fetchall()
+            found.update({key: json.loads(entry) for key, entry in rows})
         return found
 
     def record(self, key: Digest, entry: Mapping[str, Any]) -> None:
         """Write one entry; the first one of a key stays."""
         text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
-        with self._connection() as connection:
+        with self._lock, self._connection() as connection:
             connection.execute("INSERT OR IGNORE INTO journal VALUES (?, ?)", (key, text))
 
     def _connection(self) -> sqlite3.Connection:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(self.path, timeout=60)
+        if self._opened is None:
+            connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+            weakref.finalize(self, connection.close)  # Python 3.13 warns of connections left open
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("CREATE TABLE IF NOT EXISTS journal (key TEXT PRIMARY KEY, entry TEXT NOT NULL)")
-            self._local.connection = connection
-        return cast("sqlite3.Connection", connection)
+            self._opened = connection
+        return self._opened
 
 
 def _replace(path: Path, data: bytes) -> None:
     """Write a file in one step: whole, or not at all."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -216,6 +223,6 @@ def _open(path: Path) -> tuple[str, dict[str, Array]]:
             begin, end = entry["data_offsets"]
             data = np.ndarray.view(raw[start + begin : start + end], np.ndarray)
             arrays[name] = data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise CorruptArtefact(f"{path}: not a whole artefact ({type(error).__name__})") from None
     return note["kind"], arrays

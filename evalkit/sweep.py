@@ -12,7 +12,11 @@ from evalkit.errors import InputError, InputErrors, nearest
 from evalkit.forms import Reader, build, plain
 from evalkit.variants import Variant, components
 
-Axis = Mapping[str, Sequence[Any]]
+_MISFIT: Any = object()
+"""Stands for a value whose fault was noted."""
+
+Axes = Mapping[str, Any]
+"""A sequence of values for every path. `Sweep` checks that they are sequences, and says all that is wrong at once."""
 
 
 @dataclass(frozen=True)
@@ -32,50 +36,89 @@ class Sweep:
     Raises
     ------
     InputErrors
-        For a path that no variant has, a value of the wrong type, an empty list, lists that do not pair up.
+        For a path that no variant has, a value that does not fit, an empty list, lists that do not pair up.
     """
 
     base: Variant = field(default_factory=Variant)
-    grid: Axis = field(default_factory=dict)
-    zip: Axis = field(default_factory=dict)
+    grid: Axes = field(default_factory=dict)
+    zip: Axes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults = _Faults()
-        for name in ("grid", "zip"):
-            _check_axes(getattr(self, name), name, faults)
-        faults.check()
-        if len({len(values) for values in self.zip.values()}) > 1:
-            lengths = ", ".join(f"{path} {len(values)}" for path, values in self.zip.items())
+        base: Any = self.base
+        if not isinstance(base, Variant):
+            raise InputErrors([f"a Variant is needed, not {type(base).__name__}"], [("base",)])
+        axes = {name: _sound_axes(getattr(self, name), name, faults) for name in ("grid", "zip")}
+        for path in [path for path in axes["zip"] if path in axes["grid"]]:
+            faults.add(("zip", path), "is in the grid too; give its values in one place")
+        if len({len(values) for values in axes["zip"].values()}) > 1:
+            lengths = ", ".join(f"{path} {len(values)}" for path, values in axes["zip"].items())
             faults.add(("zip",), f"lists of different lengths ({lengths})")
-        fitted = self._fit(faults)
+        fitted = self._fit(axes, faults)
+        axes = {name: {p: fitted[p] for p in paths if p in fitted} for name, paths in axes.items()}
+        object.__setattr__(self, "grid", axes["grid"])
+        object.__setattr__(self, "zip", axes["zip"])
+        self._try_points(faults)
         faults.check()
-        object.__setattr__(self, "grid", {path: fitted[path] for path in self.grid})
-        object.__setattr__(self, "zip", {path: fitted[path] for path in self.zip})
-        self.variants()
 
-    def _fit(self, faults: _Faults) -> dict[str, tuple[Any, ...]]:
+    def _fit(self, axes: Mapping[str, Axes], faults: _Faults) -> dict[str, tuple[Any, ...]]:
         """Turn the axes' values into what their fields hold, so that `BM25` may be written as text."""
         fitted: dict[str, tuple[Any, ...]] = {}
-        for path in sorted({**self.grid, **self.zip}, key=lambda p: p.count(".")):
-            name = "grid" if path in self.grid else "zip"
+        named = [(path, name) for name, paths in axes.items() for path in paths]
+        for path, name in sorted(named, key=lambda pair: pair[0].count(".")):
             owners = [self.base]
             for above in [p for p in fitted if path.startswith(f"{p}.")]:
-                changed = [set_path(owner, above, value) for owner in owners for value in fitted[above]]
-                owners += [owner for owner in changed if owner is not None]
+                sound = [value for value in fitted[above] if value is not _MISFIT]
+                owners += [_set(o, {above: value}) for o in owners if has_path(o, above) for value in sound]
             owners = [owner for owner in owners if has_path(owner, path)]
             if not owners:
                 faults.add((name, path), _unknown_path(path, self.base))
-            values = []
-            for i, value in enumerate(getattr(self, name)[path] if owners else ()):
+                continue
+            values = [_MISFIT] * len(axes[name][path])
+            for i, value in enumerate(axes[name][path]):
                 try:
-                    values.append(_fit_value(owners, path, value))
+                    values[i] = _fit_value(owners, path, value)
                 except InputErrors as error:
                     for fault in error.faults:
                         faults.add((name, path, i), fault)
-                except InputError as error:
-                    faults.add((name, path, i), str(error))
             fitted[path] = tuple(values)
         return fitted
+
+    def _try_points(self, faults: _Faults) -> None:
+        """Make every variant once, since values that fit their fields may not fit one another."""
+        fits = not faults.lines
+        failed: dict[str, dict[str, int]] = {}
+        worked: set[tuple[str, int]] = set()
+        used: set[str] = set()
+        for point in self._points():
+            if _MISFIT in self._values(point).values():
+                continue
+            try:
+                here = _apply(self.base, self._values(point))[1].keys()
+                used |= here
+                worked |= {(path, point[path]) for path in here}
+            except InputError as error:
+                failed.setdefault(str(error), point)
+        for what, point in failed.items():
+            alone = [path for path in point if self._fails_alone(path, point[path], what)]
+            culprits = alone or [path for path, i in point.items() if (path, i) not in worked]
+            if len(culprits) == 1:
+                faults.add((*self._place(culprits[0]), point[culprits[0]]), what)
+            else:
+                faults.add(("grid" if self.grid else "zip",), f"{_label(self._values(point), {})}: {what}")
+        for path in (*self.grid, *self.zip):
+            if fits and not failed and path not in used:
+                faults.add(self._place(path), "no variant that the sweep makes has this field")
+
+    def _place(self, path: str) -> tuple[str, str]:
+        return "grid" if path in self.grid else "zip", path
+
+    def _fails_alone(self, path: str, i: int, what: str) -> bool:
+        try:
+            _apply(self.base, self._values({path: i}))
+        except InputError as error:
+            return str(error) == what
+        return False
 
     def variants(self) -> dict[str, Variant]:
         """Return all variants by label, the base among them; equal ones are one.
@@ -85,7 +128,7 @@ class Sweep:
         found: dict[str, Variant] = {}
         seen: set[str] = set()
         for point in self._points():
-            variant, used = _apply(self.base, point)
+            variant, used = _apply(self.base, self._values(point))
             if variant.fingerprint not in seen:
                 seen.add(variant.fingerprint)
                 found[_label(used, found)] = variant
@@ -96,11 +139,15 @@ class Sweep:
         """The label of the base variant."""
         return next(n for n, v in self.variants().items() if v.fingerprint == self.base.fingerprint)
 
-    def _points(self) -> Iterator[dict[str, Any]]:
-        rows = [dict(zip(self.zip, row, strict=True)) for row in zip(*self.zip.values(), strict=True)] or [{}]
-        for values in itertools.product(*self.grid.values()):
+    def _points(self) -> Iterator[dict[str, int]]:
+        """Yield every combination: of each path, which of its values."""
+        rows = [dict.fromkeys(self.zip, i) for i in range(min(map(len, self.zip.values()), default=1))]
+        for places in itertools.product(*(range(len(values)) for values in self.grid.values())):
             for row in rows:
-                yield dict(zip(self.grid, values, strict=True)) | row
+                yield dict(zip(self.grid, places, strict=True)) | row
+
+    def _values(self, point: Mapping[str, int]) -> dict[str, Any]:
+        return {path: (self.grid if path in self.grid else self.zip)[path][i] for path, i in point.items()}
 
 
 class _Faults:
@@ -119,36 +166,60 @@ class _Faults:
             raise InputErrors(self.lines, self.places)
 
 
-def _check_axes(axes: Any, name: str, faults: _Faults) -> None:
+def _sound_axes(axes: Any, name: str, faults: _Faults) -> Axes:
     if not isinstance(axes, Mapping):
         faults.add((name,), f"a mapping from paths to lists is needed, not {type(axes).__name__}")
-        return
+        return {}
+    sound = {}
     for path, values in axes.items():
         if isinstance(values, str) or not isinstance(values, Sequence):
             faults.add((name, path), f"a list of values is needed, not {values!r}")
         elif not values:
             faults.add((name, path), "has no values; list at least one")
+        else:
+            sound[str(path)] = values
+    return sound
 
 
 def _fit_value(owners: Sequence[Variant], path: str, value: Any) -> Any:
     """Return a value as the first owner that takes it holds it; the last one's refusal counts."""
     for i, owner in enumerate(owners):
         try:
-            return get_path(set_path(owner, path, value), path)
-        except InputError:
+            return _as_held(owner, path, value)
+        except InputErrors:
             if i == len(owners) - 1:
                 raise
     return value
 
 
+def _as_held(value: Any, path: str, new: Any) -> Any:
+    """Return `new` as the field at a dotted path holds it.
+
+    Raises
+    ------
+    InputErrors
+        If it is of another type.
+    """
+    above, _, name = path.rpartition(".")
+    reader = Reader(components())
+    fitted = build(new, typing.get_type_hints(type(get_path(value, above)))[name], reader)
+    if reader.faults:
+        raise InputErrors([fault.removeprefix(": ") for fault in reader.faults])
+    return fitted
+
+
 def _apply(base: Variant, point: Mapping[str, Any]) -> tuple[Variant, dict[str, Any]]:
     """Set the point's paths, shallow ones first, so that a field is set on the component chosen for this point."""
-    variant, used = base, {}
-    for path in sorted(point, key=lambda p: p.count(".")):
-        changed = set_path(variant, path, point[path])
-        if changed is not None:
-            variant, used[path] = changed, point[path]
-    return variant, {path: used[path] for path in point if path in used}
+    variant, used = base, set()
+    for _, paths in itertools.groupby(sorted(point, key=_depth_and_owner), key=_depth_and_owner):
+        here = [path for path in paths if has_path(variant, path)]
+        variant = _set(variant, {path: _as_held(variant, path, point[path]) for path in here})
+        used |= set(here)
+    return variant, {path: point[path] for path in point if path in used}
+
+
+def _depth_and_owner(path: str) -> tuple[int, str]:
+    return path.count("."), path.rpartition(".")[0]
 
 
 def has_path(value: Any, path: str) -> bool:
@@ -160,30 +231,27 @@ def has_path(value: Any, path: str) -> bool:
 
 
 def get_path(value: Any, path: str) -> Any:
-    """Return the field at a dotted path."""
-    for name in path.split("."):
+    """Return the field at a dotted path; the value itself at the empty one."""
+    for name in path.split(".") if path else ():
         value = getattr(value, name)
     return value
 
 
-def set_path(value: Any, path: str, new: Any) -> Any:
-    """Return a copy of `value` with the field at a dotted path replaced; None where it has no such field.
+def _set(value: Any, news: Mapping[str, Any]) -> Any:
+    """Return a copy of `value` with fields of one component replaced, all in one step: they may need one another.
 
     Raises
     ------
     InputError
-        If the new value does not fit the field.
+        If the component refuses them.
     """
-    if not has_path(value, path):
-        return None
-    name, _, rest = path.partition(".")
-    if rest:
-        return replace(value, **{name: set_path(getattr(value, name), rest, new)})
-    reader = Reader(components())
-    fitted = build(new, typing.get_type_hints(type(value))[name], reader)
-    if reader.faults:
-        raise InputErrors([fault.removeprefix(": ") for fault in reader.faults])
-    return replace(value, **{name: fitted})
+    if not news:
+        return value
+    name, _, rest = next(iter(news)).partition(".")
+    if not rest:
+        return replace(value, **news)
+    inner = {path.partition(".")[2]: new for path, new in news.items()}
+    return replace(value, **{name: _set(getattr(value, name), inner)})
 
 
 def paths_of(value: Any, prefix: str = "") -> Iterator[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_FAULTS = 20
+_HALF = "half of a surrogate pair, which is no character; remove it"
 
 
 class Span(NamedTuple):
@@ -78,7 +79,8 @@ class Dataset:
                 {q: dict(sorted(judged.items())) for q, judged in sorted(self.qrels.items())},
                 {q: [a.text, a.alternatives, a.evidence] for q, a in sorted(self.answers.items())},
                 {q: dict(sorted(a.items())) for q, a in sorted(self.attributes.items())},
-            ]
+            ],
+            default=str,
         )
         parts = f"{self.documents.digest}{self.queries.digest}{rest}"
         return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
@@ -99,7 +101,7 @@ class Dataset:
         splits = Counter(str(a["split"]) for a in self.attributes.values() if "split" in a)
         if name not in splits:
             raise InputError(f"data set {self.name}: no split '{name}'{nearest(name, splits)}")
-        return self.select(q for q in self.queries.id if self.attributes.get(q, {}).get("split") == name)
+        return self.select(q for q, a in self.attributes.items() if "split" in a and str(a["split"]) == name)
 
     def select(self, queries: Iterable[str]) -> Dataset:
         """Keep the given queries, and all documents."""
@@ -200,9 +202,9 @@ def build(
     judged: dict[str, dict[str, int]] = {}
     for where, row in qrels:
         query, document, grade = row.get("query"), row.get("document"), row.get("grade")
-        if query not in asked:
+        if not isinstance(query, str) or query not in asked:
             faults.add(where, f"judgement of an unknown query '{query}'")
-        elif document not in texts:
+        elif not isinstance(document, str) or document not in texts:
             faults.add(where, f"judgement of an unknown document '{document}'")
         elif (whole := _whole(grade)) is None:
             faults.add(where, f"grade {grade!r} is not a whole number")
@@ -235,22 +237,22 @@ def _texts(rows: Iterable[Row], kind: str, faults: Faults) -> dict[str, Mapping[
         name, text = row.get("id"), row.get("text")
         if not isinstance(name, str) or not name:
             faults.add(where, f"{kind} without an id (a text that is not empty)")
+        elif not _encodable(row):
+            faults.add(where, f"{kind} {name!r}: {_HALF}")
         elif name in found:
             faults.add(where, f"{kind} '{name}' was already given at {places[name]}")
         elif not isinstance(text, str) or not text.strip():
             faults.add(where, f"{kind} '{name}' has no text")
         elif not isinstance(row.get("title") or "", str):
             faults.add(where, f"{kind} '{name}': the title is not a text")
-        elif not _encodable(name + text + (row.get("title") or "")):
-            faults.add(where, f"{kind} '{name}': half of a surrogate pair, which is no character; remove it")
         else:
             found[name], places[name] = row, where
     return found
 
 
-def _encodable(text: str) -> bool:
+def _encodable(row: Mapping[str, Any]) -> bool:
     try:
-        text.encode()
+        json.dumps(row, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         return False
     return True
@@ -281,11 +283,20 @@ def _references(
         if not isinstance(text, str) or not text.strip():
             faults.add(where, f"answer to query '{query}' has no text")
             continue
+        if not _encodable(row):
+            faults.add(where, f"answer to query '{query}': {_HALF}")
+            continue
         alternatives = row.get("alternatives") or ()
-        if isinstance(alternatives, str) or not all(isinstance(a, str) and a.strip() for a in alternatives):
+        if not isinstance(alternatives, list | tuple) or not all(
+            isinstance(a, str) and a.strip() for a in alternatives
+        ):
             faults.add(where, f"answer to query '{query}': 'alternatives' must be a list of texts")
             continue
-        evidence = [span for item in row.get("evidence") or () if (span := _span(item, texts, where, faults))]
+        places = row.get("evidence") or ()
+        if not isinstance(places, list | tuple):
+            faults.add(where, f"answer to query '{query}': 'evidence' must be a list of {{document, start, end}}")
+            continue
+        evidence = [span for item in places if (span := _span(item, texts, where, faults))]
         found[query] = Reference(text, tuple(alternatives), tuple(evidence))
     return found
 
@@ -296,7 +307,7 @@ def _span(item: Any, texts: Mapping[str, Mapping[str, Any]], where: str, faults:
     except (TypeError, KeyError):
         faults.add(where, f"evidence {item!r} is not {{document, start, end}}")
         return None
-    if span.document not in texts:
+    if type(span.document) is not str or span.document not in texts:
         faults.add(where, f"evidence in an unknown document '{span.document}'")
         return None
     size = len(texts[span.document]["text"])

@@ -42,4 +42,4 @@ def _missing(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    return value.tolist() if hasattr(value, "tolist") else value  # NumPy's numbers and arrays

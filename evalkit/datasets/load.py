@@ -69,7 +69,7 @@ def _beir(folder: Path, split: str) -> Dataset:
     queries = (
         Row(where, {"id": row.get("_id"), "text": row.get("text")})
         for where, row in _json_lines(folder / "queries.jsonl", faults)
-        if row.get("_id") in wanted  # the file holds the queries of every split
+        if str(row.get("_id")) in wanted  # the file holds the queries of every split
     )
     return build(folder.name, documents, queries, judged, [], faults)
 
@@ -98,7 +98,7 @@ def _json_lines(path: Path, faults: Faults) -> Iterator[Row]:
         count += 1
         try:
             row: Any = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             faults.add(f"{path}:{number}", f"broken JSON ({error})")
             continue
         if isinstance(row, dict):

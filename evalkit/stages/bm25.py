@@ -81,6 +81,10 @@ class BM25Build:
 
         tokens = tokenize(list(chunks.searched), self.stemmer, self.stopwords)
         words = sorted({word for row in tokens for word in row})
+        if not words:  # no chunks, or stop words only: bm25s would divide by a mean length of zero
+            none = np.zeros(0, dtype=np.int32)
+            size = np.array([len(tokens)], dtype=np.int64)
+            return KeywordIndex(Strings.of([]), none.astype(np.float32), none, np.zeros(1, dtype=np.int64), size)
         number = {word: i for i, word in enumerate(words)}
         retriever = BM25(k1=self.k1, b=self.b, method="lucene")
         scores = retriever.build_index_from_ids(

@@ -109,12 +109,12 @@ class FixedTokens(_TokenChunker):
     """
 
     def spans(self, text: str) -> Iterator[Span]:
-        """Windows over the text's tokens; the last one ends with the text."""
-        tokens = self.token_spans(text)
-        for first in range(0, len(tokens), self.size - self.overlap):
-            last = min(first + self.size, len(tokens)) - 1
-            yield tokens[first][0], tokens[last][1]
-            if last == len(tokens) - 1:
+        """Windows over the text's tokens; what is no token (a mark, a zero-width space) stays with the one before."""
+        starts = [0, *(start for start, _ in self.token_spans(text)[1:]), len(text)]
+        for first in range(0, len(starts) - 1, self.size - self.overlap):
+            last = min(first + self.size, len(starts) - 1)
+            yield starts[first], starts[last]
+            if last == len(starts) - 1:
                 return
 
 
@@ -134,6 +134,13 @@ class Recursive(_TokenChunker):
     """
 
     separators: tuple[str, ...] = ("\n\n", "\n", ". ", " ")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(self.separators):
+            raise InputError(
+                "Recursive: a separator is empty; leave it out, long words are cut between tokens anyway"
+            )
 
     def spans(self, text: str) -> Iterator[Span]:
         """Cut, then merge."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import MissingModel
+from evalkit.paths import resolve
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -36,7 +37,7 @@ def model_folder(name: str) -> Path:
     MissingModel
         If it is nowhere on this machine, or a packaged copy is not the published model.
     """
-    folder = Path(name).expanduser()
+    folder = resolve(name)
     if (folder / "config.json").is_file():
         return folder.resolve()
     if name in _PACKAGED:
@@ -44,7 +45,8 @@ def model_folder(name: str) -> Path:
         spec = find_spec(package)
         if spec is not None and spec.submodule_search_locations:
             shipped = Path(spec.submodule_search_locations[0]) / inside
-            if _file_digest(shipped / "model.safetensors") != _PUBLISHED[name]:
+            weights = shipped / "model.safetensors"
+            if not weights.is_file() or _file_digest(weights) != _PUBLISHED[name]:
                 raise MissingModel(
                     f"model '{name}': the weights in package {package} are not the published ones; reinstall it"
                 )
@@ -53,15 +55,15 @@ def model_folder(name: str) -> Path:
 
 
 def _hub_folder(name: str) -> Path:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from huggingface_hub import constants, snapshot_download
+    offline = os.environ.setdefault("HF_HUB_OFFLINE", "1").upper() not in ("0", "NO", "OFF", "FALSE", "")
+    from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(name, local_files_only=constants.HF_HUB_OFFLINE))
+    try:  # an argument, since the hub reads the variable but once and may have been imported before it was set
+        return Path(snapshot_download(name, local_files_only=offline))
     except Exception as error:  # the hub has a dozen error types; each means that the model is not here
         raise MissingModel(
-            f"model '{name}': not a folder, not in an installed package, not in the Hugging Face cache "
-            f"({type(error).__name__}); download it once with HF_HUB_OFFLINE=0, or give a folder's path"
+            f"model '{name}': not a folder with a config.json, not in an installed package, not in the Hugging Face "
+            f"cache ({type(error).__name__}); download it once with HF_HUB_OFFLINE=0, or give a folder's path"
         ) from None
 
 
@@ -99,7 +101,7 @@ def _memory_path() -> Path:
 def _read_memory() -> dict[str, str]:
     try:
         return dict(json.loads(_memory_path().read_text()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}
 
 

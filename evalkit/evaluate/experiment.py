@@ -1,0 +1,76 @@
+"""An experiment as a value: a data set, a sweep and what to measure. Its YAML form lives in ``experiments/``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evalkit.errors import InputErrors
+from evalkit.evaluate.timing import Timing
+from evalkit.forms import plain_fields
+from evalkit.metrics import Metric, parse
+from evalkit.sweep import Sweep
+
+DEFAULT_METRICS = ("MRR@10", "nDCG@10", "Recall@10")
+
+
+def _default_metrics() -> tuple[Metric, ...]:
+    return tuple(parse(name) for name in DEFAULT_METRICS)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is run on what, and what is measured.
+
+    Parameters
+    ----------
+    name : str
+        Names the folder of the results and the MLflow experiment.
+    dataset : str
+        Folder of the data set, from the project root.
+    sweep : Sweep
+    metrics : tuple of Metric
+    description : str
+        For people: what question this answers.
+    split : str or None
+        Use only this split's queries.
+    timing : Timing or None
+        Whether and how latency is measured.
+    seed : int
+        Of blocks, samples, intervals and tests.
+    without_data : {"fail", "skip"}
+        What to do where the data set's folder is missing.
+
+    Raises
+    ------
+    InputErrors
+        For a name that cannot be a folder, no metric or one given twice, a negative seed.
+    """
+
+    name: str
+    dataset: str
+    sweep: Sweep = field(default_factory=Sweep)
+    metrics: tuple[Metric, ...] = field(default_factory=_default_metrics)
+    description: str = ""
+    split: str | None = None
+    timing: Timing | None = None
+    seed: int = 0
+    without_data: Literal["fail", "skip"] = "fail"
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            faults.append(("name", f"'{self.name}' must be letters, digits, '.', '_' and '-'"))
+        if not self.metrics:
+            faults.append(("metrics", "is empty; name at least one"))
+        twice = dict.fromkeys(metric for metric in self.metrics if self.metrics.count(metric) > 1)
+        faults += [("metrics", f"{metric} is given twice") for metric in twice]
+        if self.seed < 0:
+            faults.append(("seed", f"is {self.seed}; it must be at least 0"))
+        if faults:
+            raise InputErrors([what for _, what in faults], [(key,) for key, _ in faults])
+
+    def plain(self) -> dict[str, Any]:
+        """Return the experiment as plain data, as YAML and the manifest hold it."""
+        return plain_fields(self, texts=(Metric,))

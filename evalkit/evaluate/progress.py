@@ -1,0 +1,20 @@
+"""Progress of long work: a bar in a terminal and in a notebook, nothing in a file or a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Any]:
+    """Yield a tqdm bar that leaves nothing behind; ``EVALKIT_PROGRESS=0`` turns it off."""
+    from tqdm.auto import tqdm
+
+    notebook = "ipykernel" in sys.modules
+    shown = os.environ.get("EVALKIT_PROGRESS", "1") != "0" and (notebook or sys.stderr.isatty())
+    with tqdm(total=total, desc=what, leave=False, disable=not shown, delay=0.5) as bar:
+        yield bar

@@ -1,0 +1,328 @@
+"""Results: one tidy table per query, one per system; every number with its uncertainty and its origin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evalkit.errors import InputError, nearest
+from evalkit.metrics import Metric, MetricError, parse
+from evalkit.paths import results_dir
+from evalkit.variants import Variant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evalkit.metrics.statistics import Comparison
+
+SUMMARY_COLUMNS = ("variant", "fingerprint", "metric", "value", "low", "high", "n", "unit", "origin")
+_FILES = ("summary.csv", "summary.parquet", "per_query.parquet", "manifest.json")
+_BESIDE = ("report.html", "plots", ".DS_Store", ".ipynb_checkpoints")
+"""What else may lie in a folder of results, and goes with them when they are replaced."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What an experiment measured.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Columns ``variant, fingerprint, metric, value, low, high, n, unit, origin``: the mean (or, for latency, the
+        named statistic) with its 95 % interval, and what it is a mean of.
+    per_query : DataFrame
+        Columns ``variant, query, metric, value``; latencies are metrics named ``ms`` and ``ms[stage]``.
+    systems : {label: fingerprint}
+    base : str
+        Label of the base.
+    manifest : mapping
+        Spec, data digest, versions, machine, plan, control.
+    variants : {label: Variant}
+        The systems themselves; empty for results read from disk.
+    """
+
+    summary: pd.DataFrame
+    per_query: pd.DataFrame
+    systems: Mapping[str, str]
+    base: str
+    manifest: Mapping[str, Any]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment."""
+        return str(self.manifest["spec"]["name"])
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of spec, data and every number."""
+        numbers = self.summary.to_csv(index=False, float_format="%.17g")
+        text = json.dumps([self.manifest["spec"], self.manifest["data"]["digest"], numbers], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics, in the order they were asked for."""
+        return list(dict.fromkeys(self.summary["metric"]))
+
+    def table(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return one row a system and one column a metric, the means alone."""
+        wanted = [self.metric(m) for m in metrics] if metrics is not None else self.metrics
+        wide = self.summary.pivot_table(index="variant", columns="metric", values="value", sort=False, dropna=False)
+        return wide.reindex(index=list(self.systems), columns=wanted)
+
+    def compare(
+        self,
+        baseline: Variant | str | None = None,
+        metrics: Sequence[str] | None = None,
+        *,
+        margin: float | None = None,
+    ) -> Comparisons:
+        """Compare every system with one, query by query.
+
+        Parameters
+        ----------
+        baseline : Variant or label, optional
+            Default: the base.
+        metrics : sequence of str, optional
+            Default: all that were measured per query.
+        margin : float, optional
+            Differences smaller than this count as none ("equivalent").
+
+        Returns
+        -------
+        Comparisons
+            Paired differences with intervals, p-values of Fisher's randomisation test corrected by Holm over the
+            systems, and a verdict.
+
+        Raises
+        ------
+        InputError
+            If the baseline is not among the systems or a metric was not measured.
+        """
+        from evalkit.metrics.statistics import compare
+
+        label = self.label(baseline)
+        known = list(dict.fromkeys(self.per_query["metric"]))
+        wanted = [m for m in known if "[" not in m] if metrics is None else [self.metric(m, known) for m in metrics]
+        found: dict[str, Mapping[str, Comparison]] = {}
+        for metric in wanted:
+            rows = self.per_query[self.per_query["metric"] == metric]
+            wide = rows.pivot_table(index="query", columns="variant", values="value", observed=True)
+            others = {name: wide[name].to_numpy() for name in self.systems if name != label}
+            if others:
+                found[metric] = compare(
+                    wide[label].to_numpy(),
+                    others,
+                    seed=int(self.manifest["spec"].get("seed", 0)),
+                    higher_is_better=better_when_higher(metric),
+                    margin=margin,
+                )
+        return Comparisons(label, found)
+
+    def save(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Write the results, whole or not at all.
+
+        Parameters
+        ----------
+        folder : path, optional
+            Default: ``results/<name>``. An earlier run's results there are replaced; a folder that holds other
+            things is refused.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        target = (Path(folder) if folder is not None else results_dir() / self.name).resolve()
+        check_writable(target)
+        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            self.summary.to_csv(part / "summary.csv", index=False)
+            self.summary.to_parquet(part / "summary.parquet", index=False)
+            self.per_query.to_parquet(part / "per_query.parquet", index=False)
+            (part / "manifest.json").write_text(json.dumps(self._manifest(), indent=1) + "\n", encoding="utf-8")
+            part.chmod(0o755)
+            _swap(part, target)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        return target
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Results:
+        """Read results from disk.
+
+        Raises
+        ------
+        InputError
+            If the folder does not hold results.
+        """
+        import pandas as pd
+
+        place = Path(folder)
+        missing = [name for name in _FILES if not (place / name).is_file()]
+        if missing:
+            raise InputError(f"{place}: no results here ({missing[0]} is missing); give a folder that a run wrote")
+        try:
+            manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+            return cls(
+                pd.read_parquet(place / "summary.parquet"),
+                pd.read_parquet(place / "per_query.parquet"),
+                manifest["systems"],
+                manifest["base"],
+                manifest,
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{place}: these results cannot be read ({type(error).__name__}: {error})") from None
+
+    def _manifest(self) -> dict[str, Any]:
+        return {**self.manifest, "systems": dict(self.systems), "base": self.base}
+
+    def label(self, baseline: Variant | str | None = None) -> str:
+        """Return the label of a system, given as a label or as a variant; of the base where nothing is given.
+
+        Raises
+        ------
+        InputError
+            If it is not among the systems.
+        """
+        if baseline is None:
+            return self.base
+        if isinstance(baseline, str):
+            if baseline not in self.systems:
+                raise InputError(f"no system '{baseline}' in these results{nearest(baseline, self.systems)}")
+            return baseline
+        found = [n for n, fingerprint in self.systems.items() if fingerprint == baseline.fingerprint]
+        if not found:
+            raise InputError(f"that variant was not run; systems: {', '.join(self.systems)}")
+        return found[0]
+
+    def metric(self, name: str, known: Sequence[str] | None = None) -> str:
+        """Return a metric's name as the tables write it, whatever the case it is asked for in.
+
+        Raises
+        ------
+        InputError
+            If it was not measured.
+        """
+        names = list(known) if known is not None else self.metrics
+        for candidate in names:
+            if candidate.casefold() == name.casefold():
+                return candidate
+        raise InputError(f"metric '{name}' was not measured{nearest(name, names)}")
+
+    def __repr__(self) -> str:
+        from evalkit.evaluate.show import results_text
+
+        return results_text(self)
+
+    def _repr_html_(self) -> str:
+        from evalkit.evaluate.show import results_html
+
+        return results_html(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparisons:
+    """Every system against one baseline.
+
+    Parameters
+    ----------
+    baseline : str
+    by_metric : {metric: {label: Comparison}}
+    """
+
+    baseline: str
+    by_metric: Mapping[str, Mapping[str, Comparison]]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a metric and system."""
+        import pandas as pd
+
+        rows = [
+            {
+                "metric": metric, "variant": label, "baseline": c.baseline, "value": c.other,
+                "difference": c.difference, "low": c.low, "high": c.high, "p": c.p, "p_corrected": c.p_adjusted,
+                "n": c.n, "verdict": c.verdict, "more_queries": c.more_queries,
+            }
+            for metric, found in self.by_metric.items()
+            for label, c in found.items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        from evalkit.evaluate.show import comparisons_text
+
+        return comparisons_text(self)
+
+    def _repr_html_(self) -> str:
+        from evalkit.evaluate.show import comparisons_html
+
+        return comparisons_html(self)
+
+
+def better_when_higher(metric: str) -> bool:
+    """Whether more of a metric is better: a metric says so itself, and milliseconds and tokens are costs."""
+    try:
+        parsed: Metric = parse(metric)
+    except MetricError:
+        return False
+    return parsed.higher_is_better
+
+
+def check_writable(target: Path) -> None:
+    """Refuse a results folder that cannot be made or holds something else, before any work is done.
+
+    Raises
+    ------
+    InputError
+    """
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target}: is a file; give a folder for the results")
+    found = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    foreign = sorted(found - {*_FILES, *_BESIDE} if found >= set(_FILES) else found)
+    if foreign:
+        raise InputError(
+            f"{target}: holds other things than results ({foreign[0]}); give an empty folder or a new one"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target if target.is_dir() else target.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from None
+
+
+def _swap(part: Path, target: Path) -> None:
+    """Put a folder in the place of another; if that fails the other is back in its place."""
+    if not target.exists():
+        os.replace(part, target)
+        return
+    old = part.with_name(f"{part.name}.old")
+    os.replace(target, old)
+    try:
+        os.replace(part, target)
+    except BaseException:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old)
+
+
+def interval_mean(values: Any, seed: int) -> tuple[float, float, float, int]:
+    """Return a mean, the ends of its 95 % interval, and n."""
+    from evalkit.metrics.statistics import mean_interval
+
+    found = mean_interval(np.asarray(values, dtype=np.float64), seed=seed)
+    return found.value, found.low, found.high, found.n

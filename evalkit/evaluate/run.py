@@ -1,0 +1,294 @@
+"""Running an experiment: plan, evaluate, time, score."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evalkit.columns import Array
+from evalkit.datasets import Dataset, load_dataset
+from evalkit.errors import InputError, InputErrors
+from evalkit.evaluate.execute import Context, Result, execute, sources
+from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
+from evalkit.evaluate.plan import Plan, make_plan
+from evalkit.evaluate.progress import progress
+from evalkit.evaluate.results import SUMMARY_COLUMNS, Results, interval_mean
+from evalkit.evaluate.score import Scorer, latencies, targets
+from evalkit.evaluate.timing import CONTROL, Samples, Timing, corpus_nodes, measure
+from evalkit.machine import machine, versions
+from evalkit.metrics import P50, P95, P99, AnswerMetric, LatencyMetric, Mean, Metric, MetricError, parse
+from evalkit.paths import project_root, store_dir
+from evalkit.store import DiskStore
+from evalkit.sweep import Sweep, parameters
+from evalkit.types import CORPUS, QUERY, Digest, Store
+from evalkit.variants import Variant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LATENCY = (Mean, P50, P95, P99)
+
+
+def run(
+    what: Experiment | Sweep | Variant,
+    data: Dataset | None = None,
+    metrics: Sequence[str | Metric] | None = None,
+    *,
+    timing: Timing | None = None,
+    seed: int | None = None,
+    name: str = "sweep",
+    store: Store | None = None,
+    retime: bool = False,
+) -> Results:
+    """Evaluate systems on a data set.
+
+    Every distinct piece of work is done once, and what the store has from earlier runs is not done again.
+
+    Parameters
+    ----------
+    what : Experiment, Sweep or Variant
+    data : Dataset, optional
+        Needed unless an experiment names one.
+    metrics : sequence of str or Metric, optional
+        For a sweep or a variant; default MRR@10, nDCG@10 and Recall@10.
+    timing : Timing, optional
+        Measure latency too, or, for an experiment, otherwise than it says.
+    seed : int, optional
+        Of blocks, samples, intervals and tests; default 0, or what the experiment says.
+    name : str
+        Names the results of a sweep or a variant.
+    store : Store, optional
+        Default: the project's.
+    retime : bool
+        Take latencies again, though the store has them from this machine.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    InputError
+        If anything in the spec or the data is wrong; nothing has been run then.
+    EvalkitError
+        If a stage fails.
+    """
+    experiment = _experiment(what, data, metrics, timing, seed, name)
+    data = data if data is not None else load_dataset(experiment.dataset, split=experiment.split)
+    variants = check(experiment, data)
+    store = store if store is not None else DiskStore(store_dir())
+    started, clock = datetime.now(UTC), time.perf_counter()
+    plan = plan_of(experiment, variants)
+    with progress("evaluate", total=None) as bar:
+        context = Context(store, bar.update)
+        given = sources(data, experiment.seed, store)
+        bar.reset(total=blocks_of(plan, given))
+        done = execute(plan, given, context)
+    samples: Mapping[str, Samples] = {}
+    if experiment.timing is not None:
+        timed = experiment.timing
+        visits = (len(variants) + 1) * (timed.warmup + timed.repeats * min(timed.queries, len(data.queries)))
+        with progress("time", total=visits) as bar:
+            samples = measure(
+                variants, experiment.sweep.base_label, data, done, context, timed,
+                seed=experiment.seed, retime=retime, advance=bar.update,
+            )  # fmt: skip
+    per_query, summary = _tables(experiment, variants, plan, done, context, data, samples)
+    manifest = {
+        "spec": experiment.plain(),
+        "parameters": {label: parameters(variant) for label, variant in variants.items()},
+        "data": _describe(data),
+        "versions": versions(),
+        "machine": machine(),
+        "commit": _commit(),
+        "plan": {
+            "nodes asked for": plan.asked,
+            "nodes distinct": len(plan.work),
+            "blocks": sum(len(done[n.recipe].blocks) for n in plan.work),
+            "blocks from store": sum(done[n.recipe].from_store for n in plan.work),
+        },
+        "control": _control(samples, experiment.sweep.base_label, experiment.seed),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - clock, 2),
+    }
+    systems = {label: variant.fingerprint for label, variant in variants.items()}
+    return Results(summary, per_query, systems, experiment.sweep.base_label, manifest, variants)
+
+
+def check(experiment: Experiment, data: Dataset) -> dict[str, Variant]:
+    """Check all that can be checked before anything runs; returns the variants.
+
+    Raises
+    ------
+    InputErrors
+        If metrics cannot be computed from this data.
+    MissingModel
+        If a model that some variant names is not on this machine.
+    """
+    variants = experiment.sweep.variants()
+    plan_of(experiment, variants)
+    faults = [fault for metric in experiment.metrics if (fault := _cannot(metric, experiment, data))]
+    if faults:
+        raise InputErrors(faults)
+    return variants
+
+
+def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None:
+    """Say why a metric cannot be computed from this data; None if it can."""
+    if metric.needs == "ranking" and len(data.unjudged) == len(data.queries):
+        return f"data set {data.name}: none of its queries is judged, which {metric} needs"
+    if metric.needs == "answers" and not data.answers:
+        return f"data set {data.name}: no reference answers, which {metric} needs; leave it out"
+    if metric.needs == "latency" and not isinstance(metric, LatencyMetric):
+        return f"metric {metric} needs timelines of streamed answers, which an evaluation does not make"
+    if metric.needs == "latency" and experiment.timing is None:
+        return f"metric {metric} needs latencies; give timing too, or leave it out"
+    if isinstance(metric, AnswerMetric):
+        try:
+            metric.score([], [])
+        except MetricError as error:
+            return f"metric {error}; an evaluation cannot, so leave it out"
+    return None
+
+
+def plan_of(experiment: Experiment, variants: Mapping[str, Variant]) -> Plan:
+    """Return the plan of all that an experiment needs."""
+    timed = experiment.timing is not None
+    return make_plan({label: targets(v, experiment.metrics, timed) for label, v in variants.items()})
+
+
+def blocks_of(plan: Plan, given: Mapping[Digest, Result]) -> int:
+    """Return how many blocks a plan will work on, as far as is known beforehand: chunking sets no new blocks."""
+    corpus, query = (len(given[source.recipe].blocks) for source in (CORPUS, QUERY))
+    return sum(query if n.per_query else corpus if getattr(n.op, "row_wise", False) else 1 for n in plan.work)
+
+
+def _experiment(
+    what: Experiment | Sweep | Variant,
+    data: Dataset | None,
+    metrics: Sequence[str | Metric] | None,
+    timing: Timing | None,
+    seed: int | None,
+    name: str,
+) -> Experiment:
+    if isinstance(what, Experiment):
+        if metrics is not None:
+            what = replace(what, metrics=_metrics(metrics))
+        return replace(what, timing=timing or what.timing, seed=what.seed if seed is None else seed)
+    if isinstance(what, Variant):
+        what = Sweep(what)
+    if not isinstance(what, Sweep):
+        raise InputError(f"run: an Experiment, a Sweep or a Variant is needed, not {type(what).__name__}")
+    if data is None:
+        raise InputError(
+            "run: no data set; give one as the second argument, e.g. ek.load_dataset('datasets/handbook')"
+        )
+    return Experiment(name, data.name, what, _metrics(metrics or DEFAULT_METRICS), timing=timing, seed=seed or 0)
+
+
+def _metrics(names: Sequence[str | Metric]) -> tuple[Metric, ...]:
+    try:
+        return tuple(parse(name) for name in names)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _tables(
+    experiment: Experiment,
+    variants: Mapping[str, Variant],
+    plan: Plan,
+    done: Mapping[Digest, Result],
+    context: Context,
+    data: Dataset,
+    samples: Mapping[str, Samples],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score every variant; return the table per query and the summary."""
+    import pandas as pd
+
+    scorer = Scorer(data, done, context)
+    per_query: list[pd.DataFrame] = []
+    summary: list[tuple[Any, ...]] = []
+    for label, variant in variants.items():
+        wanted, own = plan.wanted[label], (label, variant.fingerprint)
+        scored = scorer.score(wanted, experiment.metrics)
+        per_query += [_frame(label, one.queries, one.metric, one.values) for one in scored]
+        summary += [(*own, s.metric, *interval_mean(s.values, experiment.seed), s.unit, s.origin) for s in scored]
+        for fact in scorer.facts(wanted, _max_length(variant)):
+            summary.append((*own, fact.metric, fact.value, fact.value, fact.value, fact.n, fact.unit, "measured"))
+        if label in samples:
+            asked = sorted(set(samples[label].query))
+            for stage, values in latencies(samples[label]).items():
+                per_query.append(_frame(label, asked, "ms" if stage == "total" else f"ms[{stage}]", values))
+                summary += [(*own, *row) for row in _latency_rows(stage, values, experiment.metrics)]
+    return pd.concat(per_query, ignore_index=True), pd.DataFrame(summary, columns=list(SUMMARY_COLUMNS))
+
+
+def _latency_rows(stage: str, values: Array, asked: Sequence[Metric]) -> Iterator[tuple[Any, ...]]:
+    """The usual statistics of one stage, and what else was asked for."""
+    own = None if stage == "total" else stage
+    usual = [kind(stage=own) for kind in _LATENCY]
+    for metric in dict.fromkeys([*usual, *(m for m in asked if isinstance(m, LatencyMetric) and m.stage == own)]):
+        found = metric.of(values)
+        yield str(metric), found.value, found.low, found.high, found.n, metric.unit, "measured"
+
+
+def _frame(label: str, queries: Sequence[str], metric: str, values: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"variant": label, "query": list(queries), "metric": metric, "value": np.asarray(values)})
+
+
+def _max_length(variant: Variant) -> int | None:
+    """The number of tokens after which the variant's embedder cuts; None where it has no embedder."""
+    found = (getattr(node.op, "max_length", None) for node in corpus_nodes(variant))
+    return next((length for length in found if length is not None), None)
+
+
+def _control(samples: Mapping[str, Samples], base: str, seed: int) -> dict[str, float] | None:
+    """Compare the base with itself: what timing says of a difference that is not there."""
+    if CONTROL not in samples:
+        return None
+    from evalkit.metrics.statistics import paired
+
+    found = paired(
+        latencies(samples[base])["total"],
+        latencies(samples[CONTROL])["total"],
+        seed=seed,
+        higher_is_better=False,
+    )
+    return {
+        "difference_ms": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "n": found.n,
+    }
+
+
+def _describe(data: Dataset) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "digest": data.digest,
+        "documents": len(data.documents),
+        "queries": len(data.queries),
+        "judgements": sum(len(judged) for judged in data.qrels.values()),
+        "unjudged queries": list(data.unjudged),
+    }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with ``+`` where files differ from it; None outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],  # noqa: S607
+            cwd=project_root(), capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,160 @@
+"""From the nodes' results to numbers: per query first, then summaries with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from evalkit.columns import Array
+from evalkit.datasets import Dataset
+from evalkit.errors import InputError
+from evalkit.evaluate.execute import Context, Result
+from evalkit.evaluate.timing import Samples, corpus_nodes
+from evalkit.metrics import Metric, Qrels, evaluate
+from evalkit.metrics import Rankings as DocumentRankings
+from evalkit.stages import SentenceTransformer
+from evalkit.stages.count import Counts, CountTokens
+from evalkit.types import QUERY, Digest, Node, Origin
+from evalkit.values import Answers, Chunks, Queries, Rankings
+from evalkit.variants import Variant
+
+_SEAM = {"ranking": "retrieve", "answers": "answer"}
+PROMPT_TOKENS = "PromptTokens"
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One metric of one system: a value for each query that has one."""
+
+    metric: str
+    queries: Sequence[str]
+    values: Array
+    unit: str
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something counted about a system's corpus, exact and the same for every query."""
+
+    metric: str
+    value: float
+    n: int
+    unit: str
+
+
+def targets(variant: Variant, metrics: Sequence[Metric], timed: bool) -> dict[str, Node]:
+    """Return the nodes whose results are needed to score a variant.
+
+    Raises
+    ------
+    InputError
+        If a metric cannot be computed by an evaluation.
+    """
+    seams = variant.nodes()
+    wanted: dict[str, Node] = {"chunks": seams["chunks"]}
+    for metric in metrics:
+        if metric.needs == "latency":
+            continue
+        if metric.needs not in _SEAM:
+            raise InputError(f"metric {metric} needs {metric.needs} records, which an evaluation does not make")
+        wanted[_SEAM[metric.needs]] = seams[_SEAM[metric.needs]]  # type: ignore[index]
+    if "answer" in wanted:
+        wanted[PROMPT_TOKENS] = Node(CountTokens(SentenceTransformer()), (seams["prompt"],))
+    for node in corpus_nodes(variant):
+        if hasattr(node.op, "max_length"):
+            wanted.setdefault("truncated", Node(CountTokens(cast("Any", node.op)), (seams["chunks"],)))
+        if timed:
+            wanted[node.recipe] = node
+    return wanted
+
+
+@dataclass
+class Scorer:
+    """Scores systems on one data set; judgements and document names are prepared once."""
+
+    data: Dataset
+    done: Mapping[Digest, Result]
+    context: Context
+    _owners: dict[tuple[Digest, ...], Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._documents = tuple(self.data.documents.id)
+        self._numbers = {name: i for i, name in enumerate(self._documents)}
+        self._qrels = Qrels.of(dict(self.data.qrels)).encode(self._documents)
+        asked = cast("Queries", self.context.whole(self.done[QUERY.recipe].blocks))
+        self._asked = list(asked.id)
+        self._sorted = np.argsort(np.array(self._asked))
+
+    def score(self, wanted: Mapping[str, Digest], metrics: Sequence[Metric]) -> list[Scored]:
+        """Return every metric of one system, query by query."""
+        scored = []
+        ranking = [m for m in metrics if m.needs == "ranking"]
+        if ranking:
+            result = self.done[wanted["retrieve"]]
+            evaluation = evaluate(self._document_rankings(wanted), self._qrels, ranking)
+            names = [str(q) for q in evaluation.queries]
+            for metric, values in zip(evaluation.metrics, evaluation.values, strict=True):
+                scored.append(Scored(str(metric), names, values, metric.unit, result.origin))
+        answers = [m for m in metrics if m.needs == "answers"]
+        if answers:
+            scored += self._answers(wanted, answers)
+            counts = cast("Counts", self._load(wanted[PROMPT_TOKENS]))
+            names = [self._asked[i] for i in self._sorted]
+            tokens = counts.values[self._sorted].astype(np.float64)
+            scored.append(Scored(PROMPT_TOKENS, names, tokens, "tokens", self.done[wanted[PROMPT_TOKENS]].origin))
+        return scored
+
+    def facts(self, wanted: Mapping[str, Digest], max_length: int | None) -> list[Fact]:
+        """Return what is counted of a system's corpus: chunks, and the share of text the embedder never sees."""
+        chunks = cast("Chunks", self._load(wanted["chunks"]))
+        found = [Fact("Chunks", len(chunks), len(chunks), "chunks")]
+        if "truncated" in wanted and max_length is not None:
+            tokens = cast("Counts", self._load(wanted["truncated"])).values
+            cut = np.maximum(tokens - max_length, 0).sum() / max(int(tokens.sum()), 1)
+            found.append(Fact("Truncated", float(cut), len(chunks), "share"))
+        return found
+
+    def _load(self, recipe: Digest) -> Any:
+        return self.context.whole(self.done[recipe].blocks)
+
+    def _document_rankings(self, wanted: Mapping[str, Digest]) -> DocumentRankings:
+        """Make a ranking of chunks one of documents: each document at the place of its first chunk."""
+        rankings = cast("Rankings", self._load(wanted["retrieve"]))
+        blocks = self.done[wanted["chunks"]].blocks
+        if blocks not in self._owners:
+            chunks = cast("Chunks", self.context.whole(blocks))
+            self._owners[blocks] = np.array([self._numbers[name] for name in chunks.document], dtype=np.int64)
+        owners = self._owners[blocks][rankings.items.values]
+        rows = np.repeat(np.arange(len(rankings)), np.diff(rankings.items.offsets))
+        _, first = np.unique(rows * len(self._documents) + owners, return_index=True)
+        first.sort()
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[first], minlength=len(rankings)))])
+        return DocumentRankings(self._asked, owners[first], offsets, vocabulary=self._documents)
+
+    def _answers(self, wanted: Mapping[str, Digest], metrics: Sequence[Metric]) -> list[Scored]:
+        result = self.done[wanted["answer"]]
+        given = cast("Answers", self.context.whole(result.blocks))
+        rows = [int(i) for i in self._sorted if self._asked[i] in self.data.answers]
+        names = [self._asked[i] for i in rows]
+        texts = [given.text[i] for i in rows]
+        references = [[a.text, *a.alternatives] for a in (self.data.answers[name] for name in names)]
+        return [
+            Scored(str(m), names, cast("Any", m).score(texts, references), m.unit, result.origin) for m in metrics
+        ]
+
+
+def latencies(samples: Samples) -> dict[str, Array]:
+    """Return milliseconds by stage, and in all under ``total``; one value a query, the mean of its repeats."""
+    queries, rows = np.unique(np.array(list(samples.query)), return_inverse=True)
+    counts = np.bincount(rows)
+    stages = list(dict.fromkeys(samples.stages.values))
+    spent = {stage: np.zeros(len(samples)) for stage in stages}
+    for i, (names, times) in enumerate(zip(samples.stages, samples.spent, strict=True)):
+        for name, ns in zip(names, times, strict=True):
+            spent[name][i] = ns
+    spent["total"] = np.asarray(samples.total, dtype=np.float64)
+    return {stage: np.bincount(rows, ns, len(queries)) / counts / 1e6 for stage, ns in spent.items()}

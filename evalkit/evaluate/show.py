@@ -1,0 +1,176 @@
+"""Results as people read them: text in a terminal, a table in a notebook."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evalkit.evaluate.plan import Plan
+    from evalkit.evaluate.results import Comparisons, Results
+    from evalkit.metrics.statistics import Comparison
+
+Grid = tuple[list[str], list[list[str]], list[str]]
+"""Header, rows and notes."""
+
+_VERDICT = "verdict"
+_VERDICTS = {"better": "#1a7f37", "worse": "#c0392b", "equivalent": "#57606a", "inconclusive": "#57606a"}
+
+
+def shown_metrics(results: Results) -> list[str]:
+    """Metrics in the short table: all but latencies by stage and tails that so few samples cannot bound."""
+    return [m for m in results.metrics if "stage=" not in m and m not in ("Mean", "P99", "Chunks")]
+
+
+def number(value: float, unit: str) -> str:
+    """Print a number with the digits its unit deserves."""
+    if not math.isfinite(value):
+        return "?"
+    if unit in ("chunks", "tokens"):
+        return f"{value:,.0f}"
+    if unit == "ms":
+        return f"{value:.1f}"
+    return f"{value:.1%}" if unit == "share" else f"{value:.3f}"
+
+
+def results_grid(results: Results) -> Grid:
+    """One row a system: every mean with its interval."""
+    metrics = shown_metrics(results)
+    units = dict(zip(results.summary["metric"], results.summary["unit"], strict=True))
+    heads = [f"{m} ({units[m]})" if units[m] in ("ms", "tokens") else m for m in metrics]
+    columns = ("variant", "metric", "value", "low", "high")
+    cells = {(v, m): numbers for v, m, *numbers in results.summary[list(columns)].itertuples(index=False)}
+    rows = []
+    for label in results.systems:
+        head = f"{label} *" if label == results.base else label
+        rows.append([head, *(_estimate(cells.get((label, metric)), units[metric]) for metric in metrics)])
+    return ["variant", *heads], rows, _notes(results)
+
+
+def _estimate(numbers: Sequence[float] | None, unit: str) -> str:
+    """A value with its interval; alone where there is nothing uncertain about it, empty where there is none."""
+    if numbers is None:
+        return ""
+    value, low, high = numbers
+    if low == high == value:
+        return number(value, unit)
+    return f"{number(value, unit)} [{number(low, unit)}, {number(high, unit)}]"
+
+
+def _notes(results: Results) -> list[str]:
+    data, origins = results.manifest["data"], sorted(set(results.summary["origin"]))
+    sizes = sorted({int(n) for n in results.summary.loc[results.summary["unit"] == "", "n"]})
+    counted = f"n = {', '.join(map(str, sizes))} queries" if sizes else ""
+    notes = [
+        f"* base.  95 % intervals.  {counted}.  data: {data['name']} ({data['digest'][:8]}).  {', '.join(origins)}."
+    ]
+    if data["unjudged queries"]:
+        names = data["unjudged queries"]
+        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        notes.append(f"{len(names)} queries without judgement are left out: {listed}")
+    control = results.manifest.get("control")
+    if control:
+        notes.append(
+            f"control: the base timed twice differs by {control['difference_ms']:+.2f} ms "
+            f"[{control['low']:+.2f}, {control['high']:+.2f}]; believe no smaller difference of latency."
+        )
+    return notes
+
+
+def comparisons_grid(comparisons: Comparisons) -> Grid:
+    """One row a metric and system."""
+    rows = []
+    for metric, found in comparisons.by_metric.items():
+        digits = 2 if metric in ("ms", "PromptTokens") else 3
+        for label, c in found.items():
+            interval = f"[{c.low:+.{digits}f}, {c.high:+.{digits}f}]"
+            rows.append([metric, label, f"{c.difference:+.{digits}f}", interval, f"{c.p_adjusted:.4f}", _verdict(c)])
+    head = ["metric", "variant", "difference", "95 % interval", "p (Holm)", _VERDICT]
+    return (
+        head,
+        rows,
+        [f"against {comparisons.baseline}; paired by query, two-sided, corrected over the variants."],
+    )
+
+
+def _verdict(c: Comparison) -> str:
+    if c.wins == c.losses == 0:
+        return f"{c.verdict} (the same on every query)"
+    if c.verdict != "inconclusive" or not c.more_queries:
+        return c.verdict
+    digits = max(0, len(str(c.more_queries)) - 2)  # an estimate from an estimate: two figures are plenty
+    rounded = -(-c.more_queries // 10**digits) * 10**digits
+    return f"{c.verdict} (at least {rounded:,} more {'query' if rounded == 1 else 'queries'} to settle it)"
+
+
+def plan_text(plan: Plan, stored: Mapping[str, bool]) -> str:
+    """What a plan would work on, by stage: how many distinct nodes there are, how many are stored."""
+    rows = []
+    for stage in dict.fromkeys(node.stage for node in plan.work):
+        nodes = [node for node in plan.work if node.stage == stage]
+        there = sum(stored[node.recipe] for node in nodes)
+        kinds = ", ".join(sorted({type(node.op).__name__ for node in nodes}))
+        rows.append([stage, str(len(nodes)), str(there), str(len(nodes) - there), kinds])
+    total, there = len(plan.work), sum(stored.values())
+    rows.append(["all", str(total), str(there), str(total - there), ""])
+    shared = f"{len(plan.wanted)} variants; one by one they would need {plan.asked} nodes, shared {total}."
+    return text((["stage", "nodes", "in the store", "to run", "what"], rows, [shared]))
+
+
+def text(grid: Grid) -> str:
+    """Lay a grid out in columns."""
+    head, *rows = ([_printable(cell) for cell in row] for row in [grid[0], *grid[1]])
+    notes = [_printable(note) for note in grid[2]]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    rule = "  ".join("-" * w for w in widths)
+    return "\n".join([lines[0], rule, *lines[1:], *notes])
+
+
+def _printable(cell: str) -> str:
+    """Show a label's control characters instead of sending them to the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cell)
+
+
+def table_html(grid: Grid) -> str:
+    """Lay a grid out as an HTML table; every text is escaped."""
+    head, rows, notes = grid
+    parts = [
+        '<table class="evalkit"><thead><tr>',
+        *(f"<th>{html.escape(h)}</th>" for h in head),
+        "</tr></thead><tbody>",
+    ]
+    column = head.index(_VERDICT) if _VERDICT in head else -1
+    parts += ["<tr>" + "".join(_cell(cell, i == column) for i, cell in enumerate(row)) + "</tr>" for row in rows]
+    parts.append("</tbody></table>")
+    parts += [f"<p><small>{html.escape(note)}</small></p>" for note in notes]
+    return "".join(parts)
+
+
+def _cell(value: str, is_verdict: bool) -> str:
+    """Write one cell; a verdict has a class for pages with a style and a colour for notebooks, which have none."""
+    word = value.split(" ", maxsplit=1)[0] if is_verdict else ""
+    style = f' class="{word}" style="color:{_VERDICTS[word]}"' if word in _VERDICTS else ""
+    return f"<td{style}>{html.escape(value)}</td>"
+
+
+def results_text(results: Results) -> str:
+    """Results for a terminal."""
+    return text(results_grid(results))
+
+
+def results_html(results: Results) -> str:
+    """Results for a notebook."""
+    return table_html(results_grid(results))
+
+
+def comparisons_text(comparisons: Comparisons) -> str:
+    """Comparisons for a terminal."""
+    return text(comparisons_grid(comparisons))
+
+
+def comparisons_html(comparisons: Comparisons) -> str:
+    """Comparisons for a notebook."""
+    return table_html(comparisons_grid(comparisons))

@@ -1,0 +1,204 @@
+"""Timing, apart from quality: one request at a time, alone in the process, systems interleaved at random."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalkit import fingerprint
+from evalkit.columns import Array, Ragged, Strings
+from evalkit.datasets import Dataset
+from evalkit.errors import InputError
+from evalkit.evaluate.execute import Context, Result, apply, query_order
+from evalkit.machine import machine, versions
+from evalkit.memo import forgotten
+from evalkit.types import QUERY, Digest, Node
+from evalkit.values import Table, Value
+from evalkit.variants import Variant
+
+CONTROL = "control (A/A)"
+"""The base, timed a second time as if it were another system: what a difference of nothing looks like here."""
+
+_PROTOCOL = 1
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How latency is measured.
+
+    Parameters
+    ----------
+    queries : int
+        Queries timed, the first ones in the seeded order; all of them where there are fewer.
+    repeats : int
+        Times that each is asked, of each system.
+    warmup : int
+        Requests to each system before the clock counts.
+    """
+
+    queries: int = 30
+    repeats: int = 1
+    warmup: int = 2
+
+    def __post_init__(self) -> None:
+        if self.queries < 1 or self.repeats < 1 or self.warmup < 0:
+            raise InputError("Timing: queries and repeats must be at least 1, and warmup at least 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(Table):
+    """Time taken by requests, in nanoseconds: from end to end, and by stage."""
+
+    query: Strings
+    total: Array
+    stages: Ragged[Strings]
+    spent: Ragged[Array]
+
+
+def corpus_nodes(variant: Variant) -> list[Node]:
+    """Return the nodes that stand ready before the first request: those that no query enters."""
+    ends = variant.nodes().values()
+    return list({n.recipe: n for end in ends for n in end.walk() if not n.per_query}.values())
+
+
+def measure(
+    variants: Mapping[str, Variant],
+    base: str,
+    data: Dataset,
+    done: Mapping[Digest, Result],
+    context: Context,
+    timing: Timing,
+    *,
+    seed: int,
+    retime: bool = False,
+    advance: Callable[[int], None] = lambda requests: None,
+) -> dict[str, Samples]:
+    """Time every variant, and the base once more as a control.
+
+    Samples taken before on this machine, with these packages and this protocol, are read back unless `retime`.
+
+    Parameters
+    ----------
+    variants : {label: Variant}
+    base : str
+        Label of the base.
+    data : Dataset
+    done : {recipe: Result}
+        Must hold every node of `corpus_nodes`.
+    context : Context
+    timing : Timing
+    seed : int
+        Of the sample of queries and of the order of requests.
+    retime : bool
+    advance : function
+        Told of every request.
+
+    Returns
+    -------
+    {label: Samples}
+        With one more entry, `CONTROL`.
+    """
+    asked = query_order(data, seed)[: timing.queries]
+    rows = {name: i for i, name in enumerate(data.queries.id)}
+    questions = [data.queries.row(rows[name]) for name in asked]
+    systems = {**variants, CONTROL: variants[base]}
+    actions = {
+        label: _action(variant, label == CONTROL, done, [q.digest for q in questions], timing, seed)
+        for label, variant in systems.items()
+    }
+    samples: dict[str, Samples] = {}
+    for label, action in actions.items():
+        found = None if retime else context.store.get(action)
+        if found is not None:
+            samples[label] = _as_samples(context.store.load(found[0]))
+    missing = [label for label in systems if label not in samples]
+    if missing:
+        timed = [label for label in systems if label in {*missing, base, CONTROL}]  # never without the control
+        taken = _take({n: systems[n] for n in timed}, questions, done, context, timing, seed, advance)
+        for label, table in taken.items():
+            context.store.put(actions[label], table, "measured", {"op": "timing"})
+        samples |= taken
+    return {label: samples[label] for label in systems}
+
+
+def _action(
+    variant: Variant,
+    control: bool,
+    done: Mapping[Digest, Result],
+    questions: list[Digest],
+    timing: Timing,
+    seed: int,
+) -> Digest:
+    corpus = [done[node.recipe].blocks for node in corpus_nodes(variant)]
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    where = [machine(), versions(), threads, _PROTOCOL]
+    return fingerprint.digest(["timing", variant.fingerprint, control, corpus, questions, timing, seed, where])
+
+
+def _as_samples(value: Value) -> Samples:
+    assert isinstance(value, Samples)  # noqa: S101 - the action's key says so
+    return value
+
+
+def _take(
+    systems: Mapping[str, Variant],
+    questions: Sequence[Table],
+    done: Mapping[Digest, Result],
+    context: Context,
+    timing: Timing,
+    seed: int,
+    advance: Callable[[int], None],
+) -> dict[str, Samples]:
+    ready = {
+        node.recipe: context.whole(done[node.recipe].blocks)
+        for variant in systems.values()
+        for node in corpus_nodes(variant)
+    }
+    order = {
+        label: [n for n in variant.nodes()["answer"].walk() if n.per_query and n.op != "query"]
+        for label, variant in systems.items()
+    }
+    with forgotten():
+        for label in systems:
+            for question in questions[: timing.warmup]:
+                request(order[label], question, ready)
+                advance(1)
+        visits = [(label, i) for label in systems for i in range(len(questions)) for _ in range(timing.repeats)]
+        random.Random(seed).shuffle(visits)  # noqa: S311 - an order of visits, no secret
+        taken: dict[str, list[tuple[int, int, list[tuple[str, int]]]]] = {label: [] for label in systems}
+        for label, i in visits:
+            taken[label].append((i, *request(order[label], questions[i], ready)))
+            advance(1)
+    names = [str(question.id[0]) for question in questions]  # type: ignore[attr-defined]
+    return {label: _samples(names, sorted(rows, key=lambda row: row[0])) for label, rows in taken.items()}
+
+
+def request(
+    order: Sequence[Node], question: Table, ready: Mapping[Digest, Value]
+) -> tuple[int, list[tuple[str, int]]]:
+    """Answer one question with nothing remembered, and return the nanoseconds, in all and by stage.
+
+    The total is taken around the whole request, so that what the stages leave out would show.
+    """
+    values: dict[Digest, Value] = {**ready, QUERY.recipe: question}
+    spent: dict[str, int] = {}
+    start = time.perf_counter_ns()
+    for node in order:
+        before = time.perf_counter_ns()
+        values[node.recipe], _ = apply(node, [values[parent.recipe] for parent in node.inputs])
+        spent[node.stage] = spent.get(node.stage, 0) + time.perf_counter_ns() - before
+    return time.perf_counter_ns() - start, list(spent.items())
+
+
+def _samples(names: Sequence[str], rows: Sequence[tuple[int, int, list[tuple[str, int]]]]) -> Samples:
+    return Samples(
+        Strings.of(names[i] for i, _, _ in rows),
+        np.array([total for _, total, _ in rows], dtype=np.int64),
+        Ragged.of([[stage for stage, _ in stages] for _, _, stages in rows]),
+        Ragged.of([[ns for _, ns in stages] for _, _, stages in rows], np.int64),
+    )
