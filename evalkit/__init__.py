@@ -1,0 +1,24 @@
+"""evalkit: research and evaluation harness for the performance of retrieval-augmented generation.
+
+>>> import evalkit as ek
+>>> data = ek.load_dataset("datasets/handbook")
+>>> results = ek.run(ek.Sweep(ek.presets.baseline(), grid={"retrieve.k": [1, 3, 5, 10]}), data)
+>>> results.compare()
+"""
+
+from evalkit import metrics, presets, reporting, serving, stages
+from evalkit._version import __version__
+from evalkit.datasets import Dataset, load_dataset
+from evalkit.errors import EvalkitError, InputError
+from evalkit.evaluate import Experiment, Results, Timing, run
+from evalkit.serving import replay
+from evalkit.spec import load_experiment
+from evalkit.sweep import Sweep
+from evalkit.tracking import track
+from evalkit.variants import Service, Variant
+
+__all__ = [
+    "Dataset", "EvalkitError", "Experiment", "InputError", "Results", "Service", "Sweep", "Timing", "Variant",
+    "__version__", "load_dataset", "load_experiment", "metrics", "presets", "replay", "reporting", "run",
+    "serving", "stages", "track",
+]  # fmt: skip

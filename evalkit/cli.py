@@ -1,0 +1,180 @@
+"""The command line: check, plan, run, report. Exit 0 done, 1 failed, 2 wrong input."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalkit._version import __version__
+from evalkit.errors import EvalkitError, InputError
+
+if TYPE_CHECKING:
+    from evalkit.datasets import Dataset
+    from evalkit.evaluate import Experiment
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    debug = bool(os.environ.get("EVALKIT_DEBUG"))
+    logging.basicConfig(format="evalkit: %(message)s", level=logging.WARNING)
+    if not debug:
+        warnings.simplefilter("ignore")  # our dependencies' warnings say nothing that a user can act on
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except InputError as error:
+        print(f"evalkit: {error}".replace("\n", "\nevalkit: "), file=sys.stderr)
+        return WRONG_INPUT
+    except EvalkitError as error:
+        print(f"evalkit: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("evalkit: interrupted; what was done is in the store, run again to go on", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            raise
+        print(f"evalkit: {type(error).__name__}: {error} (EVALKIT_DEBUG=1 shows where)", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evalkit", description="Evaluate RAG systems on your own data.")
+    parser.add_argument("--version", action="version", version=f"evalkit {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("check", help="say everything that is wrong with an experiment; run nothing")
+    plan = commands.add_parser("plan", help="say what would be run, what is shared, what the store has")
+    run = commands.add_parser("run", help="run an experiment, log it to MLflow, write a report")
+    report = commands.add_parser("report", help="write the HTML report and plots of results on disk")
+    ui = commands.add_parser("ui", help="serve the MLflow page of all runs on this machine")
+    for command in (check, plan, run):
+        command.add_argument("spec", type=Path, metavar="SPEC", help="an experiment's YAML file")
+    run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default results/<name>)")
+    run.add_argument("--retime", action="store_true", help="take latencies anew, though the store has them")
+    run.add_argument("--no-track", action="store_true", help="do not log to MLflow")
+    report.add_argument("folder", type=Path, metavar="DIR", help="a folder that a run wrote")
+    ui.add_argument("--port", type=int, default=5000)
+    check.set_defaults(command=_check)
+    plan.set_defaults(command=_plan)
+    run.set_defaults(command=_run)
+    report.set_defaults(command=_report)
+    ui.set_defaults(command=_ui)
+    return parser
+
+
+def _read(spec: Path) -> tuple[Experiment, Dataset | None]:
+    """Read and check an experiment and its data; None where the data may be missing and is."""
+    from evalkit.datasets import load_dataset
+    from evalkit.paths import project_root, resolve
+    from evalkit.spec import load_experiment
+
+    in_project = project_root() / spec
+    experiment = load_experiment(in_project if not spec.exists() and in_project.exists() else spec)
+    if experiment.without_data == "skip" and not resolve(experiment.dataset).is_dir():
+        return experiment, None
+    return experiment, load_dataset(experiment.dataset, split=experiment.split)
+
+
+def _skipped(experiment: Experiment) -> int:
+    print(f"{experiment.name}: skipped, its data set is not here ({experiment.dataset})")
+    return DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from evalkit.evaluate.run import check
+
+    experiment, data = _read(options.spec)
+    if data is None:
+        return _skipped(experiment)
+    variants = check(experiment, data)
+    print(f"{options.spec}: {len(variants)} variants on {data}")
+    return DONE
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from evalkit.evaluate.execute import preview, sources
+    from evalkit.evaluate.run import check, plan_of
+    from evalkit.evaluate.show import plan_text
+    from evalkit.paths import store_dir
+    from evalkit.store import DiskStore
+
+    experiment, data = _read(options.spec)
+    if data is None:
+        return _skipped(experiment)
+    plan = plan_of(experiment, check(experiment, data))
+    stored = preview(plan, sources(data, experiment.seed), DiskStore(store_dir()))
+    print(plan_text(plan, stored))
+    return DONE
+
+
+def _run(options: argparse.Namespace) -> int:
+    from evalkit.evaluate.results import check_writable
+    from evalkit.evaluate.run import check, run
+    from evalkit.paths import results_dir
+
+    experiment, data = _read(options.spec)
+    if data is None:
+        return _skipped(experiment)
+    folder = options.out or results_dir() / experiment.name
+    check_writable(folder)
+    check(experiment, data)
+    results = run(experiment, data, retime=options.retime)
+    results.save(folder)
+    print(results)
+    print(f"\n{results.compare()}")
+    from evalkit.reporting import write_report
+
+    page = write_report(results, folder)
+    plan, seconds = results.manifest["plan"], results.manifest["seconds"]
+    print(f"\n{seconds:.1f} s; {plan['blocks from store']} of {plan['blocks']} pieces of work from the store")
+    print(f"results  {_near(folder)}")
+    print(f"report   {_near(page)}   (open it in a browser)")
+    if not options.no_track:
+        from evalkit.tracking import track, ui_command, ui_url
+
+        track(results, folder=folder)
+        first = "evalkit ui (or make ui), then " if ui_command() else ""
+        print(f"MLflow   {first}{ui_url(experiment=results.name)}")
+    return DONE
+
+
+def _report(options: argparse.Namespace) -> int:
+    from evalkit.evaluate import Results
+    from evalkit.reporting import write_report
+
+    print(_near(write_report(Results.load(options.folder), options.folder)))
+    return DONE
+
+
+def _ui(options: argparse.Namespace) -> int:
+    import subprocess
+
+    from evalkit.tracking import ui_command, ui_url
+
+    command = ui_command(options.port)
+    print(f"MLflow on {ui_url(options.port)}" + ("   (stop with Ctrl-C)" if command else ""), flush=True)
+    if not command:  # a tracking server serves its own page
+        return DONE
+    return DONE if subprocess.run(command, check=False).returncode == 0 else FAILED
+
+
+def _near(path: Path) -> str:
+    """A path as a reader in this folder would type it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

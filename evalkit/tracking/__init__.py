@@ -1,0 +1,9 @@
+"""MLflow: one parent run a sweep, one child a variant.
+
+The only package that imports mlflow, and only inside functions.
+"""
+
+from evalkit.tracking.log import track
+from evalkit.tracking.place import tracking_uri, ui_command, ui_url
+
+__all__ = ["track", "tracking_uri", "ui_command", "ui_url"]

@@ -1,0 +1,163 @@
+"""Logging results to MLflow."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalkit.errors import InputError
+from evalkit.evaluate.progress import progress
+from evalkit.evaluate.results import Results
+from evalkit.paths import results_dir
+from evalkit.tracking import records
+from evalkit.tracking.database import sqlite_file
+from evalkit.tracking.place import VIEW, artifact_root, connected, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+_TABLES = ("per_query.parquet", "summary.csv", "manifest.json")
+_PLOTS = ("*.png", "*.svg", "report.html")
+_PAGE = 500
+
+
+def track(results: Results, *, folder: Path | None = None) -> str:
+    """Log results to MLflow: a parent run for the sweep, a child run for each variant.
+
+    Results that are there already are not logged again; what an interrupted attempt left is removed first.
+
+    Parameters
+    ----------
+    results : Results
+    folder : path, optional
+        Where these results are on disk, with their plots. Default: ``results/<name>``, where they are saved
+        first unless they are there.
+
+    Returns
+    -------
+    str
+        Identity of the parent run.
+
+    Raises
+    ------
+    InputError
+        If the folder holds other results.
+    EvalkitError
+        If MLflow's store cannot be reached or written; results on disk are untouched then.
+    """
+    place = _on_disk(results, folder)
+    with connected() as client:
+        experiment = _experiment(client, results.name)
+        done = _runs(client, experiment, results, "and tags.`evalkit.role` = 'sweep' and status = 'FINISHED'")
+        if done:
+            return str(done[0].info.run_id)
+        for run in _runs(client, experiment, results):
+            client.delete_run(run.info.run_id)
+        return _log(client, experiment, results, place)
+
+
+def _on_disk(results: Results, folder: Path | None) -> Path:
+    place = Path(folder) if folder is not None else results_dir() / results.name
+    if _holds(place, results):
+        return place
+    if folder is None:
+        return results.save()
+    raise InputError(f"{place}: other results than those to be tracked; give the folder these were saved in")
+
+
+def _holds(place: Path, results: Results) -> bool:
+    try:
+        return Results.load(place).digest == results.digest
+    except InputError:
+        return False
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    """Return the experiment's identity; one that was deleted in MLflow's pages comes back."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        artifacts = (artifact_root() / name).as_uri() if sqlite_file(tracking_uri()) else None
+        return str(client.create_experiment(name, artifacts))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _runs(client: MlflowClient, experiment: str, results: Results, more: str = "") -> list[Run]:
+    """Return the runs that log these results, whole or not."""
+    runs: list[Run] = []
+    query, token = f"tags.`evalkit.results` = '{results.digest}' {more}", None
+    while True:
+        page = client.search_runs([experiment], query, max_results=_PAGE, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _log(client: MlflowClient, experiment: str, results: Results, place: Path) -> str:
+    begun, ended = records.span(results)
+    shared, data = records.shared_tags(results), _dataset(results)
+    tags = {**shared, **records.sweep_tags(results)}
+    parent = client.create_run(experiment, begun, tags, records.run_name(results.name)).info.run_id
+    try:
+        client.log_inputs(parent, [data])
+        _log_artifacts(client, parent, results, place)
+        tags = {**shared, "mlflow.parentRunId": parent}
+        _log_variants(client, experiment, results, tags, data)
+        client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{VIEW}", records.view(results))
+        client.set_terminated(parent, "FINISHED", ended)  # last: a parent that is finished is whole
+    except BaseException:
+        with suppress(Exception):
+            client.set_terminated(parent, "FAILED")
+        raise
+    return str(parent)
+
+
+def _log_variants(
+    client: MlflowClient, experiment: str, results: Results, tags: dict[str, str], data: DatasetInput
+) -> None:
+    begun, ended = records.span(results)
+    metrics, own = records.metrics(results), records.variant_tags(results)
+    with progress("track", total=len(results.systems)) as bar:
+        for i, label in enumerate(results.systems):
+            # MLflow's pages list the latest run first: a millisecond apart, variants keep the sweep's order.
+            start = begun + len(results.systems) - i
+            created = client.create_run(experiment, start, {**tags, **own[label]}, records.run_name(label))
+            run = created.info.run_id
+            _log_batch(client, run, records.parameters(results, label), metrics[label], ended)
+            client.log_inputs(run, [data])
+            client.set_terminated(run, "FINISHED", max(ended, start))
+            bar.update()
+
+
+def _log_batch(
+    client: MlflowClient, run: str, parameters: dict[str, str], metrics: dict[str, float], when: int
+) -> None:
+    from mlflow.entities import Metric, Param
+
+    client.log_batch(
+        run,
+        metrics=[Metric(name, number, when, 0) for name, number in metrics.items()],
+        params=[Param(path, value) for path, value in parameters.items()],
+        synchronous=True,
+    )
+
+
+def _log_artifacts(client: MlflowClient, run: str, results: Results, place: Path) -> None:
+    import yaml
+
+    spec = yaml.safe_dump(dict(results.manifest["spec"]), sort_keys=False, allow_unicode=True)
+    client.log_text(run, spec, "spec.yaml")
+    plots = {path for pattern in _PLOTS for path in place.rglob(pattern)}
+    for path in [*(place / name for name in _TABLES), *sorted(plots)]:
+        below = path.parent.relative_to(place).as_posix()
+        client.log_artifact(run, str(path), None if below == "." else below)
+
+
+def _dataset(results: Results) -> DatasetInput:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return DatasetInput(Dataset(**records.dataset(results)), [InputTag("mlflow.data.context", "evaluation")])
