@@ -13,8 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from evalkit.errors import InputError, nearest
 from evalkit.metrics import Metric, MetricError, parse
 from evalkit.paths import results_dir
@@ -318,11 +316,3 @@ def _swap(part: Path, target: Path) -> None:
         os.replace(old, target)
         raise
     shutil.rmtree(old)
-
-
-def interval_mean(values: Any, seed: int) -> tuple[float, float, float, int]:
-    """Return a mean, the ends of its 95 % interval, and n."""
-    from evalkit.metrics.statistics import mean_interval
-
-    found = mean_interval(np.asarray(values, dtype=np.float64), seed=seed)
-    return found.value, found.low, found.high, found.n

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from evalkit.columns import Array
 from evalkit.datasets import Dataset, load_dataset
 from evalkit.errors import InputError, InputErrors
 from evalkit.evaluate.execute import Context, Result, execute, sources
 from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
 from evalkit.evaluate.plan import Plan, make_plan
 from evalkit.evaluate.progress import progress
-from evalkit.evaluate.results import SUMMARY_COLUMNS, Results, interval_mean
+from evalkit.evaluate.results import Results
 from evalkit.evaluate.score import Scorer, latencies, targets
-from evalkit.evaluate.timing import CONTROL, Samples, Timing, corpus_nodes, measure
+from evalkit.evaluate.tables import tables
+from evalkit.evaluate.timing import CONTROL, Samples, Timing, measure
 from evalkit.machine import machine, versions
-from evalkit.metrics import P50, P95, P99, AnswerMetric, LatencyMetric, Mean, Metric, MetricError, parse
+from evalkit.metrics import AnswerMetric, LatencyMetric, Metric, MetricError, parse
 from evalkit.paths import project_root, store_dir
 from evalkit.store import DiskStore
 from evalkit.sweep import Sweep, parameters
 from evalkit.types import CORPUS, QUERY, Digest, Store
 from evalkit.variants import Variant
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_LATENCY = (Mean, P50, P95, P99)
 
 
 def run(
@@ -99,7 +92,8 @@ def run(
                 variants, experiment.sweep.base_label, data, done, context, timed,
                 seed=experiment.seed, retime=retime, advance=bar.update,
             )  # fmt: skip
-    per_query, summary = _tables(experiment, variants, plan, done, context, data, samples)
+    scorer = Scorer(data, done, context)
+    per_query, summary = tables(experiment, variants, plan, scorer, samples)
     manifest = {
         "spec": experiment.plain(),
         "parameters": {label: parameters(variant) for label, variant in variants.items()},
@@ -197,57 +191,6 @@ def _metrics(names: Sequence[str | Metric]) -> tuple[Metric, ...]:
         return tuple(parse(name) for name in names)
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-def _tables(
-    experiment: Experiment,
-    variants: Mapping[str, Variant],
-    plan: Plan,
-    done: Mapping[Digest, Result],
-    context: Context,
-    data: Dataset,
-    samples: Mapping[str, Samples],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score every variant; return the table per query and the summary."""
-    import pandas as pd
-
-    scorer = Scorer(data, done, context)
-    per_query: list[pd.DataFrame] = []
-    summary: list[tuple[Any, ...]] = []
-    for label, variant in variants.items():
-        wanted, own = plan.wanted[label], (label, variant.fingerprint)
-        scored = scorer.score(wanted, experiment.metrics)
-        per_query += [_frame(label, one.queries, one.metric, one.values) for one in scored]
-        summary += [(*own, s.metric, *interval_mean(s.values, experiment.seed), s.unit, s.origin) for s in scored]
-        for fact in scorer.facts(wanted, _max_length(variant)):
-            summary.append((*own, fact.metric, fact.value, fact.value, fact.value, fact.n, fact.unit, "measured"))
-        if label in samples:
-            asked = sorted(set(samples[label].query))
-            for stage, values in latencies(samples[label]).items():
-                per_query.append(_frame(label, asked, "ms" if stage == "total" else f"ms[{stage}]", values))
-                summary += [(*own, *row) for row in _latency_rows(stage, values, experiment.metrics)]
-    return pd.concat(per_query, ignore_index=True), pd.DataFrame(summary, columns=list(SUMMARY_COLUMNS))
-
-
-def _latency_rows(stage: str, values: Array, asked: Sequence[Metric]) -> Iterator[tuple[Any, ...]]:
-    """The usual statistics of one stage, and what else was asked for."""
-    own = None if stage == "total" else stage
-    usual = [kind(stage=own) for kind in _LATENCY]
-    for metric in dict.fromkeys([*usual, *(m for m in asked if isinstance(m, LatencyMetric) and m.stage == own)]):
-        found = metric.of(values)
-        yield str(metric), found.value, found.low, found.high, found.n, metric.unit, "measured"
-
-
-def _frame(label: str, queries: Sequence[str], metric: str, values: Any) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame({"variant": label, "query": list(queries), "metric": metric, "value": np.asarray(values)})
-
-
-def _max_length(variant: Variant) -> int | None:
-    """The number of tokens after which the variant's embedder cuts; None where it has no embedder."""
-    found = (getattr(node.op, "max_length", None) for node in corpus_nodes(variant))
-    return next((length for length in found if length is not None), None)
 
 
 def _control(samples: Mapping[str, Samples], base: str, seed: int) -> dict[str, float] | None:

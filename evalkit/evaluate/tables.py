@@ -1,0 +1,91 @@
+"""The two tables of results: a value for every query, and what they amount to, with intervals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evalkit.columns import Array
+from evalkit.evaluate.experiment import Experiment
+from evalkit.evaluate.plan import Plan
+from evalkit.evaluate.results import SUMMARY_COLUMNS
+from evalkit.evaluate.score import Scored, Scorer, latencies
+from evalkit.evaluate.timing import Samples, corpus_nodes
+from evalkit.metrics import P50, P95, P99, Estimate, LatencyMetric, Mean, Metric
+from evalkit.variants import Variant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LATENCY = (Mean, P50, P95, P99)
+
+
+def tables(
+    experiment: Experiment,
+    variants: Mapping[str, Variant],
+    plan: Plan,
+    scorer: Scorer,
+    samples: Mapping[str, Samples],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score every variant; return the table per query and the summary."""
+    import pandas as pd
+
+    scored = {label: scorer.score(plan.wanted[label], experiment.metrics) for label in variants}
+    estimates = _intervals(scored, experiment.seed)
+    per_query: list[pd.DataFrame] = []
+    summary: list[tuple[Any, ...]] = []
+    for label, variant in variants.items():
+        own = (label, variant.fingerprint)
+        per_query += [_frame(label, one.queries, one.metric, one.values) for one in scored[label]]
+        means = [(one, estimates[label, one.metric]) for one in scored[label]]
+        summary += [(*own, one.metric, *_numbers(mean), one.unit, one.origin) for one, mean in means]
+        for fact in scorer.facts(plan.wanted[label], _max_length(variant)):
+            summary.append((*own, fact.metric, fact.value, fact.value, fact.value, fact.n, fact.unit, "measured"))
+        if label in samples:
+            asked = sorted(set(samples[label].query))
+            for stage, values in latencies(samples[label]).items():
+                per_query.append(_frame(label, asked, "ms" if stage == "total" else f"ms[{stage}]", values))
+                summary += [(*own, *row) for row in _latency_rows(stage, values, experiment.metrics)]
+    return pd.concat(per_query, ignore_index=True), pd.DataFrame(summary, columns=list(SUMMARY_COLUMNS))
+
+
+def _intervals(scored: Mapping[str, Sequence[Scored]], seed: int) -> dict[tuple[str, str], Estimate]:
+    """Return every mean and its interval; samples of one size share their resamples, so many cost little more."""
+    from evalkit.metrics.statistics import mean_intervals
+
+    by_size: dict[int, list[tuple[tuple[str, str], Array]]] = defaultdict(list)
+    for label, found in scored.items():
+        for one in found:
+            by_size[len(one.values)].append(((label, one.metric), one.values))
+    estimates: dict[tuple[str, str], Estimate] = {}
+    for columns in by_size.values():
+        matrix = np.column_stack([values for _, values in columns])
+        estimates |= dict(zip((key for key, _ in columns), mean_intervals(matrix, seed=seed), strict=True))
+    return estimates
+
+
+def _numbers(found: Estimate) -> tuple[float, float, float, int]:
+    return found.value, found.low, found.high, found.n
+
+
+def _latency_rows(stage: str, values: Array, asked: Sequence[Metric]) -> Iterator[tuple[Any, ...]]:
+    """The usual statistics of one stage, and what else was asked for."""
+    own = None if stage == "total" else stage
+    usual = [kind(stage=own) for kind in _LATENCY]
+    for metric in dict.fromkeys([*usual, *(m for m in asked if isinstance(m, LatencyMetric) and m.stage == own)]):
+        yield str(metric), *_numbers(metric.of(values)), metric.unit, "measured"
+
+
+def _frame(label: str, queries: Sequence[str], metric: str, values: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"variant": label, "query": list(queries), "metric": metric, "value": np.asarray(values)})
+
+
+def _max_length(variant: Variant) -> int | None:
+    """The number of tokens after which the variant's embedder cuts; None where it has no embedder."""
+    found = (getattr(node.op, "max_length", None) for node in corpus_nodes(variant))
+    return next((length for length in found if length is not None), None)
