@@ -102,7 +102,7 @@ def _verdict(c: Comparison) -> str:
         return c.verdict
     digits = max(0, len(str(c.more_queries)) - 2)  # an estimate from an estimate: two figures are plenty
     rounded = -(-c.more_queries // 10**digits) * 10**digits
-    return f"{c.verdict} (at least {rounded:,} more {'query' if rounded == 1 else 'queries'} to settle it)"
+    return f"{c.verdict} (about {rounded:,} more {'query' if rounded == 1 else 'queries'} to settle it)"
 
 
 def plan_text(plan: Plan, stored: Mapping[str, bool]) -> str:

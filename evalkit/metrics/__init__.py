@@ -18,6 +18,7 @@ from evalkit.metrics import (
     ranking,
     rankings,
     spans,
+    statistics,
     streaming,
     summaries,
 )
@@ -40,7 +41,7 @@ from evalkit.metrics.summaries import *  # noqa: F403
 
 ALL: tuple[type[base.Metric], ...] = tuple(concrete())
 
-__all__ = ["ALL"]
+__all__ = ["ALL", "statistics"]
 __all__ += answers.__all__
 __all__ += base.__all__
 __all__ += caching.__all__

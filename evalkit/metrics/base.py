@@ -113,7 +113,7 @@ class Metric(ABC):
     @property
     def slug(self) -> str:
         """The name in lower case, digits and underscores, e.g. ``ndcg_exp_at_10``."""
-        words = [type(self).__name__]
+        words = [re.sub(r"(?<=[a-z])(?=[A-Z][a-z0-9])", "_", type(self).__name__)]
         words += [value if isinstance(value, str) else f"{key}_{value}" for key, value in self._changed().items()]
         if (cutoff := getattr(self, "cutoff", None)) is not None:
             words.append(f"at_{cutoff}")

@@ -140,7 +140,7 @@ def _caveats(results: Results, comparisons: Comparisons) -> list[str]:
     if any(c.more_queries for found in comparisons.by_metric.values() for c in found.values()):
         says.append(
             "How many more queries would settle a comparison supposes that the difference and its spread stay as "
-            "observed, and leaves out the correction: take it as the least."
+            "observed; it aims at a chance of 80 %, at the corrected level."
         )
     control = results.manifest.get("control")
     if control:

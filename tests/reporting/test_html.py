@@ -169,7 +169,7 @@ def test_findings_say_how_many_more_queries_an_open_question_needs(named: Callab
     comparison = mixed.compare().by_metric["nDCG@10"]["b"]
     said = findings(mixed, mixed.compare())
     assert f"(about {comparison.more_queries:,} more queries would settle it)" in said.points[0].text
-    assert "take it as the least" in said.caveats
+    assert "supposes that the difference and its spread stay as observed" in said.caveats
 
 
 def test_findings_warn_of_a_machine_that_was_not_steady(results: Results) -> None:

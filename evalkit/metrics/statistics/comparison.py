@@ -59,8 +59,10 @@ def paired(
 
     Notes
     -----
-    The test is exact under the hypothesis that swapping the systems changes nothing. Under unequal, skewed
-    distributions with equal means its size deviates for small n: `calibration.SIZE` holds what was measured.
+    The test is exact under the hypothesis that swapping the systems changes nothing. Measured size at 0.05
+    (`calibration.SIZE`): 0.046 to 0.050 for symmetric differences, 0.02 for reciprocal ranks at n = 8, where
+    few distinct sums exist. It is no test of equal means of skewed differences: with those of a lognormal it
+    rejects 0.15, 0.12 and 0.08 of true hypotheses at n = 8, 30 and 100.
     """
     return compare(
         baseline,
@@ -132,7 +134,9 @@ def compare(
             ties=int((d == 0).sum()),
             losses=int((sign * d < 0).sum()),
             verdict=decided,
-            more_queries=more_queries(mean, spread, d.size, margin, level) if decided == "inconclusive" else None,
+            more_queries=more_queries(mean, spread, d.size, margin, level, len(others))
+            if decided == "inconclusive"
+            else None,
             margin=margin,
             level=level,
             method=f"Fisher randomisation, {resamples} flips; interval: {spans[i].method}",

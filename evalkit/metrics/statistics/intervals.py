@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evalkit.metrics.base import Estimate, MetricError
 from evalkit.metrics.statistics.proportions import beta_bounds
-from evalkit.metrics.statistics.resampling import by_cluster, finite_matrix, resampled_sums
+from evalkit.metrics.statistics.resampling import by_cluster, column_sums, finite_matrix, resampled_sums
 
-__all__ = ["Method", "mean_interval", "mean_intervals", "quantile_interval"]
+__all__ = ["mean_interval", "mean_intervals", "quantile_interval"]
 
 Floats = NDArray[np.float64]
-Method = Literal["auto", "percentile", "expanded", "bca", "bootstrap-t", "t", "clopper-pearson"]
 _FEW_EVENTS = 10  # below this many successes or failures a resampled share is too coarse
 MANY = 50_000  # observations from which on the central limit theorem makes resampling a waste
 
@@ -82,8 +80,11 @@ def mean_intervals(
 
     Notes
     -----
-    Measured coverage of the nominal 95 % by sample size and population is in `calibration.COVERAGE`. All
-    methods fall short on small samples from heavy tails: the values that matter are not in the sample.
+    Measured coverage of the nominal 95 % (`calibration.COVERAGE`): "expanded" 0.947 to 0.956 for normal, uniform
+    and reciprocal-rank values at n = 10 to 100; "t" 0.946 to 0.951; "percentile" 0.90 at n = 10, 0.94 at 30;
+    "bootstrap-t" too wide at n = 10, up to 0.996. Under the heavy tail of a lognormal, such as latencies, all
+    fall short, the values that matter not being in the sample: at n = 10, 30 and 100 "expanded" covers 0.85,
+    0.89 and 0.92, "bootstrap-t" 0.91, 0.93 and 0.94.
     """
     matrix = finite_matrix(values)
     if method not in _METHODS and method not in {"auto", "clopper-pearson"}:
@@ -92,7 +93,8 @@ def mean_intervals(
         raise MetricError(f"level must lie between 0 and 1, not {level!r}")
     exact = _exact(matrix, method, clusters is not None)
     sums, sizes = by_cluster(matrix, clusters)
-    means, groups = matrix.mean(axis=0), sums.shape[0]
+    means = np.clip(column_sums(matrix) / matrix.shape[0], matrix.min(axis=0), matrix.max(axis=0))
+    groups = sums.shape[0]
     chosen = method if method in _METHODS else ("t" if groups > MANY else "expanded")
     low, high = np.full(means.size, -np.inf), np.full(means.size, np.inf)
     rest = np.flatnonzero(~exact)
@@ -164,9 +166,9 @@ class _Sample:
         self.sums, self.sizes, self.level = sums, sizes, level
         self.seed, self.resamples = seed, resamples
         self.groups = sizes.size
-        self.means: Floats = sums.sum(axis=0) / sizes.sum()
+        self.means: Floats = column_sums(sums) / sizes.sum()
         self.residuals: Floats = sums - sizes[:, None] * self.means
-        squares = (self.residuals**2).sum(axis=0) * self.groups / (self.groups - 1)
+        squares = column_sums(self.residuals**2) * self.groups / (self.groups - 1)
         self.error: Floats = np.sqrt(squares) / sizes.sum()
 
     def drawn(self, *extra: Floats) -> Floats:
@@ -205,8 +207,8 @@ def _bca(sample: _Sample) -> tuple[Floats, Floats]:
     means = np.sort(sample.resampled_means(), axis=0)
     below = (means < sample.means).sum(axis=0) + (means == sample.means).sum(axis=0) / 2
     bias = norm.ppf(np.clip(below, 0.5, sample.resamples - 0.5) / sample.resamples)
-    spread = (sample.residuals**2).sum(axis=0) ** 1.5
-    skew = np.divide((sample.residuals**3).sum(axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
+    spread = column_sums(sample.residuals**2) ** 1.5
+    skew = np.divide(column_sums(sample.residuals**3), spread, out=np.zeros_like(spread), where=spread > 0)
     ends = []
     for tail in ((1 - sample.level) / 2, (1 + sample.level) / 2):
         z = bias + norm.ppf(tail)

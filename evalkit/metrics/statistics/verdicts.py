@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, copysign, inf
+from math import ceil, copysign, inf, log2
 from typing import Literal
 
 import numpy as np
@@ -118,18 +118,23 @@ def standardised(difference: float, spread: float) -> float:
     return difference / spread if spread else copysign(inf, difference)
 
 
-def more_queries(difference: float, spread: float, n: int, margin: float | None, level: float) -> int | None:
+def more_queries(
+    difference: float, spread: float, n: int, margin: float | None, level: float, comparisons: int = 1
+) -> int | None:
     """Return how many more pairs would settle a comparison, if mean and spread stay what they are.
 
-    The normal approximation for power 0.8: of a test at size 1 - level that there is a difference, or, where
-    the observed difference lies within the margin, of two one-sided tests that it is smaller. At least 1.
+    The normal approximation for power 0.8: of a test at size ``(1 - level) / comparisons`` that there is a
+    difference (the size that Holm asks of the clearest of that many), or, where the observed difference lies
+    within the margin, of two one-sided tests that it is smaller. At least 1, and at least what lets the signs of
+    that many differences fall so one-sidedly.
     """
     from scipy.stats import norm
 
-    power = float(norm.ppf(_POWER))
+    power, size = float(norm.ppf(_POWER)), (1 - level) / comparisons
     needed = []
     if difference != 0:
-        needed.append(((float(norm.ppf((1 + level) / 2)) + power) * spread / difference) ** 2)
+        signs = log2(2 / size)
+        needed.append(max(signs, ((float(norm.isf(size / 2)) + power) * spread / difference) ** 2))
     if margin is not None and abs(difference) < margin:
         needed.append(((float(norm.ppf(level)) + power) * spread / (margin - abs(difference))) ** 2)
     return max(1, ceil(min(needed)) - n) if needed else None
