@@ -51,6 +51,7 @@ format: $(READY)  ## format in place
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)  ## measured ratios to peers
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 notebooks: $(READY)  ## run the notebooks and save them with their outputs

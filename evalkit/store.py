@@ -2,7 +2,7 @@
 
 The store keeps every node's result by *content* (``objects/``, one ``.safetensors`` file each) and, by *action*,
 which content an op gave on which inputs (``actions/``, one small JSON file each). Beneath them lies the journal:
-one row a model call, durable as soon as it is written, so that a kill loses nothing that was paid for.
+one row a model call, written at once, so that a kill of the process loses nothing that was paid for.
 
 Files are written beside their place and moved into it, so a reader never sees half of one. An artefact's name is
 the hash of what it holds; it is checked when a process first touches it, and one that fails is dropped, said, and
@@ -160,7 +160,7 @@ class DiskStore:
 
 
 class Journal:
-    """Rows by key in SQLite: written once, durable at once, safe for several processes."""
+    """Rows by key in SQLite: written once, safe from a kill at once and for several processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -218,11 +218,11 @@ def _open(path: Path) -> tuple[str, dict[str, Array]]:
         note = header.pop("__metadata__")
         if note["format"] != str(FORMAT):
             raise CorruptArtefact(f"{path}: format {note['format']}, this version reads {FORMAT}")
-        arrays: dict[str, Array] = {}
+        kind, arrays = str(note["kind"]), dict[str, Array]()
         for name, entry in header.items():
             begin, end = entry["data_offsets"]
             data = np.ndarray.view(raw[start + begin : start + end], np.ndarray)
             arrays[name] = data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise CorruptArtefact(f"{path}: not a whole artefact ({type(error).__name__})") from None
-    return note["kind"], arrays
+    return kind, arrays

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evalkit.datasets.dataset import Dataset, Faults, Row, build
+from evalkit.datasets.build import Faults, Row, build
+from evalkit.datasets.dataset import Dataset
 from evalkit.errors import InputError
 from evalkit.paths import resolve
 
@@ -98,6 +99,9 @@ def _json_lines(path: Path, faults: Faults) -> Iterator[Row]:
         count += 1
         try:
             row: Any = json.loads(line)
+        except json.JSONDecodeError as error:
+            faults.add(f"{path}:{number}", f"broken JSON ({error.msg}, character {error.pos + 1})")
+            continue
         except (ValueError, RecursionError) as error:
             faults.add(f"{path}:{number}", f"broken JSON ({error})")
             continue
@@ -105,7 +109,7 @@ def _json_lines(path: Path, faults: Faults) -> Iterator[Row]:
             yield Row(f"{path}:{number}", row)
         else:
             faults.add(f"{path}:{number}", f"a JSON object is needed, not {type(row).__name__}")
-    if not count and path.exists():
+    if not count and path.is_file():
         faults.add(str(path), "is empty")
 
 
@@ -120,5 +124,5 @@ def _judgements(path: Path, faults: Faults) -> Iterator[Row]:
             yield Row(f"{path}:{number}", dict(zip(("query", "document", "grade"), cells, strict=True)))
         else:
             faults.add(f"{path}:{number}", f"{len(cells)} columns; needed: {', '.join(QRELS_HEADER)}, by tabs")
-    if not count and path.exists():
+    if not count and path.is_file():
         faults.add(str(path), "is empty")

@@ -84,7 +84,8 @@ class Scorer:
     def __post_init__(self) -> None:
         self._documents = tuple(self.data.documents.id)
         self._numbers = {name: i for i, name in enumerate(self._documents)}
-        self._qrels = Qrels.of(dict(self.data.qrels)).encode(self._documents)
+        judged = {query: self.data.qrels[query] for query in sorted(self.data.qrels)}  # whatever the file's order
+        self._qrels = Qrels.of(judged).encode(self._documents)
         asked = cast("Queries", self.context.whole(self.done[QUERY.recipe].blocks))
         self._asked = list(asked.id)
         self._sorted = np.argsort(np.array(self._asked))

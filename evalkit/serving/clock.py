@@ -69,7 +69,8 @@ class VirtualClock:
             left = asyncio.all_tasks(self._loop)  # after an error other requests are still on their way
             for task in left:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            if left:
+                self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self._loop.close()
 
     def now(self) -> float:

@@ -164,7 +164,9 @@ class Recursive(_TokenChunker):
             if window and tokens(window[0][0], piece[1]) > self.size:
                 yield window[0][0], window[-1][1]
                 while window and (
-                    tokens(window[0][0], window[-1][1]) > self.overlap or tokens(window[0][0], piece[1]) > self.size
+                    not self.overlap  # not even a piece that is less than a token
+                    or tokens(window[0][0], window[-1][1]) > self.overlap
+                    or tokens(window[0][0], piece[1]) > self.size
                 ):
                     window.pop(0)
             window.append(piece)

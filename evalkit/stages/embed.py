@@ -66,6 +66,9 @@ class SentenceTransformer:
         """Embed plain texts, in batches of `batch_size` sorted by length."""
         model = models.sentence_transformer(self.model)
         with _one_at_a_time:
+            limit = getattr(model[0].auto_model.config, "max_position_embeddings", self.max_length)
+            if self.max_length > limit:
+                raise InputError(f"SentenceTransformer: max_length is {self.max_length}; {self.model} takes {limit}")
             model.max_seq_length = self.max_length
             if not texts:
                 return np.zeros((0, model.get_embedding_dimension()), dtype=np.float32)

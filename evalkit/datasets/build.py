@@ -1,0 +1,176 @@
+"""Building a data set from records: every way in goes through these checks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from evalkit.columns import Strings
+from evalkit.datasets.dataset import Dataset, Reference, Span
+from evalkit.errors import InputErrors
+from evalkit.values import Documents, Queries
+
+_MOST_FAULTS = 20
+_HALF = "half of a surrogate pair, which is no character; remove it"
+
+
+class Row(NamedTuple):
+    """One record on its way in, and where it came from (``file:line`` or ``frame row n``)."""
+
+    where: str
+    data: Mapping[str, Any]
+
+
+class Faults:
+    """Collects what is wrong, so that a user sees all of it at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, where: str, what: str) -> None:
+        """Note one fault."""
+        self.lines.append(f"{where}: {what}")
+
+    def check(self) -> None:
+        """Raise if there were any."""
+        if self.lines:
+            more = len(self.lines) - _MOST_FAULTS
+            raise InputErrors(self.lines[:_MOST_FAULTS] + ([f"... and {more} more"] if more > 0 else []))
+
+
+def build(
+    name: str,
+    documents: Iterable[Row],
+    queries: Iterable[Row],
+    qrels: Iterable[Row],
+    answers: Iterable[Row],
+    faults: Faults | None = None,
+) -> Dataset:
+    """Check every record, then build the data set; every loader ends here.
+
+    Raises
+    ------
+    InputErrors
+        If any record is wrong, or no query is judged.
+    """
+    faults = faults or Faults()
+    texts = _texts(documents, "document", faults)
+    asked = _texts(queries, "query", faults)
+    judged: dict[str, dict[str, int]] = {}
+    for where, row in qrels:
+        query, document, grade = row.get("query"), row.get("document"), row.get("grade")
+        if not isinstance(query, str) or query not in asked:
+            faults.add(where, f"judgement of an unknown query '{query}'")
+        elif not isinstance(document, str) or document not in texts:
+            faults.add(where, f"judgement of an unknown document '{document}'")
+        elif (whole := _whole(grade)) is None:
+            faults.add(where, f"grade {grade!r} is not a whole number")
+        elif judged.setdefault(query, {}).setdefault(document, whole) != whole:
+            faults.add(where, f"document '{document}' has two grades for query '{query}'")
+    references = _references(answers, asked, texts, faults)
+    if not faults.lines and not judged:
+        faults.add(name, "no judged query; a data set needs judgements for at least one")
+    faults.check()
+    ids, queries_sorted = sorted(texts), sorted(asked)
+    return Dataset(
+        name=name,
+        documents=Documents(
+            Strings.of(ids),
+            Strings.of(texts[i].get("title") or "" for i in ids),
+            Strings.of(texts[i]["text"] for i in ids),
+            Strings.of(json.dumps(texts[i].get("metadata") or {}, sort_keys=True, default=str) for i in ids),
+        ),
+        queries=Queries(Strings.of(queries_sorted), Strings.of(asked[i]["text"] for i in queries_sorted)),
+        qrels=judged,
+        answers=references,
+        attributes={i: {k: v for k, v in asked[i].items() if k not in ("id", "text")} for i in queries_sorted},
+    )
+
+
+def _texts(rows: Iterable[Row], kind: str, faults: Faults) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    places: dict[str, str] = {}
+    for where, row in rows:
+        name, text = row.get("id"), row.get("text")
+        if not isinstance(name, str) or not name:
+            faults.add(where, f"{kind} without an id (a text that is not empty)")
+        elif not _encodable(row):
+            faults.add(where, f"{kind} {name!r}: {_HALF}")
+        elif name in found:
+            faults.add(where, f"{kind} '{name}' was already given at {places[name]}")
+        elif not isinstance(text, str) or not text.strip():
+            faults.add(where, f"{kind} '{name}' has no text")
+        elif not isinstance(row.get("title") or "", str):
+            faults.add(where, f"{kind} '{name}': the title is not a text")
+        else:
+            found[name], places[name] = row, where
+    return found
+
+
+def _encodable(row: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _whole(grade: Any) -> int | None:
+    if isinstance(grade, bool) or grade is None:
+        return None
+    try:
+        number = int(grade)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if isinstance(grade, str) or number == grade else None
+
+
+def _references(
+    rows: Iterable[Row], asked: Mapping[str, Any], texts: Mapping[str, Mapping[str, Any]], faults: Faults
+) -> dict[str, Reference]:
+    found: dict[str, Reference] = {}
+    for where, row in rows:
+        query, text = str(row.get("query")), row.get("text")
+        if query not in asked:
+            faults.add(where, f"answer to an unknown query '{query}'")
+            continue
+        if query in found:
+            faults.add(where, f"second answer to query '{query}'; put other wordings under 'alternatives'")
+            continue
+        if not isinstance(text, str) or not text.strip():
+            faults.add(where, f"answer to query '{query}' has no text")
+            continue
+        if not _encodable(row):
+            faults.add(where, f"answer to query '{query}': {_HALF}")
+            continue
+        alternatives = row.get("alternatives") or ()
+        if not isinstance(alternatives, list | tuple) or not all(
+            isinstance(a, str) and a.strip() for a in alternatives
+        ):
+            faults.add(where, f"answer to query '{query}': 'alternatives' must be a list of texts")
+            continue
+        places = row.get("evidence") or ()
+        if not isinstance(places, list | tuple):
+            faults.add(where, f"answer to query '{query}': 'evidence' must be a list of {{document, start, end}}")
+            continue
+        evidence = [span for item in places if (span := _span(item, texts, where, faults))]
+        found[query] = Reference(text, tuple(alternatives), tuple(evidence))
+    return found
+
+
+def _span(item: Any, texts: Mapping[str, Mapping[str, Any]], where: str, faults: Faults) -> Span | None:
+    try:
+        span = Span(item["document"], item["start"], item["end"])
+    except (TypeError, KeyError):
+        faults.add(where, f"evidence {item!r} is not {{document, start, end}}")
+        return None
+    if type(span.document) is not str or span.document not in texts:
+        faults.add(where, f"evidence in an unknown document '{span.document}'")
+        return None
+    size = len(texts[span.document]["text"])
+    whole = type(span.start) is int and type(span.end) is int
+    if not whole or not 0 <= span.start < span.end <= size:
+        faults.add(where, f"evidence {span.start}..{span.end} lies outside document '{span.document}' (0..{size})")
+        return None
+    return span
