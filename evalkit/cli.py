@@ -143,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
         from evalkit.tracking import track, ui_command, ui_url
 
         track(results, folder=folder)
-        first = "evalkit ui (or make ui), then " if ui_command() else ""
+        first = "make ui (or evalkit ui), then " if ui_command() else ""
         print(f"MLflow   {first}{ui_url(experiment=results.name)}")
     return DONE
 

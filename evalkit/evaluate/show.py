@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def shown_metrics(results: Results) -> list[str]:
 def number(value: float, unit: str) -> str:
     """Print a number with the digits its unit deserves."""
     if not math.isfinite(value):
-        return "?"
+        return "?" if math.isnan(value) else "∞" if value > 0 else "-∞"
     if unit in ("chunks", "tokens"):
         return f"{value:,.0f}"
     if unit == "ms":
@@ -119,14 +120,29 @@ def plan_text(plan: Plan, stored: Mapping[str, bool]) -> str:
     return text((["stage", "nodes", "in the store", "to run", "what"], rows, [shared]))
 
 
-def text(grid: Grid) -> str:
-    """Lay a grid out in columns."""
+def text(grid: Grid, width: int | None = None) -> str:
+    """Lay a grid out in columns; where they do not fit side by side, the rest follows below, as pandas does.
+
+    Parameters
+    ----------
+    grid : Grid
+    width : int, optional
+        Characters to a line; default the terminal's, or as many as it takes where there is none.
+    """
     head, *rows = ([_printable(cell) for cell in row] for row in [grid[0], *grid[1]])
-    notes = [_printable(note) for note in grid[2]]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
-    rule = "  ".join("-" * w for w in widths)
-    return "\n".join([lines[0], rule, *lines[1:], *notes])
+    room = shutil.get_terminal_size((sum(widths) + 2 * len(widths), 0)).columns if width is None else width
+    parts: list[list[int]] = [[0]]
+    for i in range(1, len(head)):
+        if len(parts[-1]) > 1 and sum(widths[j] + 2 for j in parts[-1]) + widths[i] > room:
+            parts.append([0])
+        parts[-1].append(i)
+    blocks = []
+    for columns in parts:
+        rule = ["-" * width for width in widths]
+        lines = ("  ".join(row[i].ljust(widths[i]) for i in columns).rstrip() for row in [head, rule, *rows])
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "".join(f"\n{_printable(note)}" for note in grid[2])
 
 
 def _printable(cell: str) -> str:
