@@ -81,6 +81,8 @@ _SCALARS: dict[Any, str] = {
 
 
 def _scalar(data: Any, hint: type, reader: Reader, path: Path) -> Any:
+    if type(data).__module__ == "numpy" and hasattr(data, "item"):  # a point of np.linspace
+        data = data.item()
     if hint is float and type(data) is int:
         return float(data)
     if type(data) is hint and (not isinstance(data, float) or math.isfinite(data)):

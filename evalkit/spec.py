@@ -72,11 +72,15 @@ def loads(text: str, name: str = "spec") -> Experiment:
 
 def dumps(experiment: Experiment) -> str:
     """Write an experiment as YAML; ``loads(dumps(e)) == e``."""
+    return as_yaml(experiment.plain())
+
+
+def as_yaml(data: Mapping[str, Any]) -> str:
+    """Write a plain spec, as a manifest holds it, as YAML."""
     import yaml
 
-    data = experiment.plain()
-    odd = set("\x85\u2028\u2029") & set(json.dumps(data, ensure_ascii=False))  # PyYAML folds these line ends
-    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=not odd, width=100))
+    odd = set("\x85\u2028\u2029") & set(json.dumps(dict(data), ensure_ascii=False))  # PyYAML folds these line ends
+    return str(yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=not odd, width=100))
 
 
 def _parse(text: str, name: str) -> tuple[Any, dict[Place, int]]:

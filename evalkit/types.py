@@ -156,9 +156,9 @@ class Reranker(Protocol):
 
 @runtime_checkable
 class Assembler(Protocol):
-    """Makes a prompt from a ranking."""
+    """Makes a prompt from what was found."""
 
-    def expand(self, chunks: Node, query: Node, ranking: Node) -> Node:
+    def expand(self, chunks: Node, query: Node, found: Node) -> Node:
         """Return the node whose result is `Prompts`."""
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from typing import Any
 
 from evalkit import fingerprint, llm, stages
+from evalkit.errors import InputErrors
+from evalkit.forms import Reader, build
 from evalkit.llm import Extractive
 from evalkit.stages import Dense, Recursive, SentenceTransformer, TopK
 from evalkit.types import (
@@ -42,6 +45,12 @@ class Variant:
     rerank : Reranker or None
     assemble : Assembler
     generate : Generator
+        Each may also be given as a spec writes it: ``Variant(retrieve="BM25")``.
+
+    Raises
+    ------
+    InputErrors
+        For every field that holds something else.
     """
 
     chunk: Chunker = field(default_factory=Recursive)
@@ -49,6 +58,15 @@ class Variant:
     rerank: Reranker | None = None
     assemble: Assembler = field(default_factory=TopK)
     generate: Generator = field(default_factory=lambda: Extractive(SentenceTransformer()))
+
+    def __post_init__(self) -> None:
+        hints, reader = typing.get_type_hints(type(self)), Reader(components())
+        for item in fields(self):
+            object.__setattr__(
+                self, item.name, build(getattr(self, item.name), hints[item.name], reader, (item.name,))
+            )
+        if reader.faults:
+            raise InputErrors([f"Variant: {fault}" for fault in reader.faults])
 
     def nodes(self) -> Mapping[Seam, Node]:
         """The graph's seams, by name: chunks, retrieve (the final ranking), prompt, answer."""

@@ -18,6 +18,7 @@ from evalkit.reporting.canvas import metric_words, png, svg
 from evalkit.reporting.cells import default_metrics
 from evalkit.reporting.findings import findings
 from evalkit.reporting.sweeps import lines_of, sweep_lines
+from evalkit.spec import as_yaml
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,7 +120,7 @@ def _page(results: Results, shown: list[dict[str, str]]) -> str:
         plots=shown,
         sources=list(_sources(results)),
         unjudged=results.manifest["data"]["unjudged queries"][:_MOST_NAMED],
-        spec=_yaml(results.manifest["spec"]),
+        spec=as_yaml(results.manifest["spec"]),
     )
 
 
@@ -239,9 +240,3 @@ def _sources(results: Results) -> Iterator[tuple[str, str]]:
 
 def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{name.replace('_gib', ' (GiB)')} {value}" for name, value in values.items())
-
-
-def _yaml(spec: Any) -> str:
-    import yaml
-
-    return yaml.safe_dump(json.loads(json.dumps(spec)), sort_keys=False, allow_unicode=True, width=100)

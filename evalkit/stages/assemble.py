@@ -54,6 +54,6 @@ class TopK:
         if self.k is not None and self.k < 1:
             raise InputError(f"TopK: k is {self.k}; it must be at least 1, or None for all")
 
-    def expand(self, chunks: Node, query: Node, ranking: Node) -> Node:
+    def expand(self, chunks: Node, query: Node, found: Node) -> Node:
         """Return the node that makes prompts."""
-        return Node(TakeTop(self.k), (chunks, query, ranking))
+        return Node(TakeTop(self.k), (chunks, query, found))

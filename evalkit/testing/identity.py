@@ -101,6 +101,7 @@ def _identities(component: Any) -> dict[str, Digest]:
             "query": QUERY,
             "query_vectors": QUERY,
             "ranking": QUERY,
+            "found": QUERY,
             "k": 3,
         }
         found["recipe"] = component.expand(**{name: given[name] for name in _parameters(component.expand)}).recipe

@@ -10,6 +10,7 @@ from evalkit.errors import InputError
 from evalkit.evaluate.progress import progress
 from evalkit.evaluate.results import Results
 from evalkit.paths import results_dir
+from evalkit.spec import as_yaml
 from evalkit.tracking import records
 from evalkit.tracking.database import sqlite_file
 from evalkit.tracking.place import VIEW, artifact_root, connected, tracking_uri
@@ -147,10 +148,7 @@ def _log_batch(
 
 
 def _log_artifacts(client: MlflowClient, run: str, results: Results, place: Path) -> None:
-    import yaml
-
-    spec = yaml.safe_dump(dict(results.manifest["spec"]), sort_keys=False, allow_unicode=True)
-    client.log_text(run, spec, "spec.yaml")
+    client.log_text(run, as_yaml(results.manifest["spec"]), "spec.yaml")
     plots = {path for pattern in _PLOTS for path in place.rglob(pattern)}
     for path in [*(place / name for name in _TABLES), *sorted(plots)]:
         below = path.parent.relative_to(place).as_posix()

@@ -279,8 +279,8 @@ def test_a_broken_retriever_is_refused(fault, message):
 
 @dataclass(frozen=True)
 class FromElsewhere(TopK):
-    def expand(self, chunks, query, ranking):
-        return Node(Elsewhere(), (chunks, query, ranking))
+    def expand(self, chunks, query, found):
+        return Node(Elsewhere(), (chunks, query, found))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+import string
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from toys import Echo, HashedWords, dense, hybrid, keywords, pieces, small_dataset, words
+
+from evalkit import InputError, Sweep, load_dataset, run
+from evalkit.evaluate.execute import Context, execute, sources
+from evalkit.evaluate.plan import make_plan
+from evalkit.metrics import parse
+from evalkit.stages import BM25, Dense, Hybrid, Whole
+from evalkit.store import DiskStore
+from evalkit.types import QUERY
+
+RANKING = ["MRR@10", "nDCG@10", "Recall@10", "Precision@3", "Hit@1", "Judged@5"]
+SWEEP = Sweep(
+    dense(),
+    {
+        "chunk": [Whole(), pieces()],
+        "retrieve": [Dense(HashedWords()), BM25(), hybrid().retrieve],
+        "retrieve.k": [2, 9],
+    },
+)
+
+
+def documents_of(variant, data, store) -> dict[str, list[str]]:
+    """Ranked documents of every query: chunks collapsed by first occurrence, one by one."""
+    seams = variant.nodes()
+    plan = make_plan({"": {"chunks": seams["chunks"], "retrieve": seams["retrieve"]}})
+    context = Context(store)
+    done = execute(plan, sources(data, 0, store), context)
+    chunks, found = (context.whole(done[plan.wanted[""][name]].blocks) for name in ("chunks", "retrieve"))
+    asked = context.whole(done[QUERY.recipe].blocks)
+    ranked = {}
+    for query, items in zip(asked.id, found.items, strict=True):
+        documents = []
+        for item in items.tolist():
+            if chunks.document[item] not in documents:
+                documents.append(chunks.document[item])
+        ranked[query] = documents
+    return ranked
+
+
+def by_hand(metric: str, ranked: list[str], judged: dict[str, int]) -> float:
+    name, k = metric.split("@")
+    top = ranked[: int(k)]
+    relevant = [d for d in top if judged.get(d, 0) > 0]
+    if name == "MRR":
+        return next((1 / (i + 1) for i, d in enumerate(top) if judged.get(d, 0) > 0), 0.0)
+    if name == "Recall":
+        return len(relevant) / sum(grade > 0 for grade in judged.values())
+    if name == "Precision":
+        return len(relevant) / int(k)
+    if name == "Hit":
+        return float(bool(relevant))
+    if name == "Judged":
+        return sum(d in judged for d in top) / len(top) if top else 0.0
+    gain = sum(max(judged.get(d, 0), 0) / math.log2(i + 2) for i, d in enumerate(top))
+    best = sorted((grade for grade in judged.values() if grade > 0), reverse=True)[: int(k)]
+    return gain / sum(grade / math.log2(i + 2) for i, grade in enumerate(best))
+
+
+def test_ranking_metrics_are_those_of_a_computation_straight_from_the_documents(tiny, store):
+    results = run(SWEEP, tiny, RANKING, store=store)
+    assert len(results.variants) == 13
+    groups = results.per_query.groupby(["variant", "metric"])
+    table = {at: dict(zip(rows["query"], rows["value"], strict=True)) for at, rows in groups}
+    means = results.table()
+    for label, variant in results.variants.items():
+        ranked = documents_of(variant, tiny, store)
+        for metric in RANKING:
+            expected = {q: by_hand(metric, ranked[q], tiny.qrels[q]) for q in tiny.queries.id}
+            assert table[label, metric] == pytest.approx(expected, abs=1e-12), (label, metric)
+            assert means.loc[label, metric] == pytest.approx(sum(expected.values()) / len(expected), abs=1e-12)
+
+
+def test_several_chunks_of_a_document_count_once(store):
+    data = small_dataset(
+        documents={"d1": "red one. red two. red three", "d2": "red four blue"},
+        queries={"q1": "red"},
+        qrels={"q1": {"d2": 1}},
+        answers={},
+    )
+    pieces = dense(chunk=Whole(), retrieve=BM25(k=9))
+    ranked = documents_of(pieces, data, store)["q1"]
+    value = run(pieces, data, ["MRR@10"], store=store).table()["MRR@10"].item()
+    assert sorted(ranked) == ["d1", "d2"]
+    assert value == 1 / (1 + ranked.index("d2"))
+
+
+def test_a_query_without_result_scores_zero_and_stays_in_the_mean(store):
+    results = run(keywords(), small_dataset(), ["MRR@10"], store=store)
+    rows = results.per_query.set_index("query")["value"]
+    assert rows.to_dict() == {"q1": 1.0, "q2": 1.0, "q4": 0.0}
+    summary = results.summary.set_index("metric").loc["MRR@10"]
+    assert (summary["value"], summary["n"]) == (pytest.approx(2 / 3), 3)
+
+
+def test_a_query_without_judgement_is_left_out_and_named(store):
+    results = run(dense(), small_dataset(), ["MRR@10", "TokenF1"], store=store)
+    assert "q3" not in set(results.per_query.query("metric == 'MRR@10'")["query"])
+    assert results.manifest["data"]["unjudged queries"] == ["q3"]
+    assert "1 queries without judgement are left out: q3" in repr(results)
+    assert "q3" in results._repr_html_()
+
+
+def f1(answer: str, right: str) -> float:
+    """SQuAD's token F1, by hand."""
+    bare = ["".join(c for c in text.lower() if c not in string.punctuation) for text in (answer, right)]
+    ours, theirs = ([word for word in text.split() if word not in ("a", "an", "the")] for text in bare)
+    common = sum(min(ours.count(w), theirs.count(w)) for w in set(ours))
+    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
+
+
+def test_answer_metrics_compare_the_answer_given_to_each_query(tiny, store):
+    results = run(dense(k=1), tiny, ["TokenF1", "ExactMatch"], store=store)
+    found = results.per_query.query("metric == 'TokenF1'").set_index("query")["value"].to_dict()
+    ranked = documents_of(dense(k=1), tiny, store)
+    texts = dict(zip(tiny.documents.id, tiny.documents.text, strict=True))
+    for query, text in zip(tiny.queries.id, tiny.queries.text, strict=True):
+        answer = texts[ranked[query][0]].split(". ")[0] + f" [1: {text}]"
+        assert found[query] == pytest.approx(f1(answer, tiny.answers[query].text))
+    assert sum(found.values()) > 0
+    assert results.table()["ExactMatch"].item() == 0
+
+
+def test_only_queries_with_a_reference_answer_enter_the_answer_metrics(store):
+    results = run(dense(), small_dataset(), ["TokenF1"], store=store)
+    assert sorted(results.per_query.query("metric == 'TokenF1'")["query"]) == ["q1", "q2"]
+    # tokens of the prompt are spent on every query
+    assert sorted(results.per_query.query("metric == 'PromptTokens'")["query"]) == ["q1", "q2", "q3", "q4"]
+
+
+def test_the_truncated_share_is_that_of_a_direct_count(tiny, store):
+    embedder = HashedWords(max_length=50)
+    results = run(dense(retrieve=Dense(embedder)), tiny, ["MRR@10"], store=store)
+    counts = [len(words(f"{d} {t}")) for d, t in zip(tiny.documents.title, tiny.documents.text, strict=True)]
+    assert min(counts) < 50 < max(counts)
+    row = results.summary.set_index("metric").loc["Truncated"]
+    assert row["value"] == pytest.approx(sum(max(c - 50, 0) for c in counts) / sum(counts))
+    assert (row["low"], row["high"], row["n"], row["unit"]) == (row["value"], row["value"], 12, "share")
+    assert results.summary.set_index("metric").loc["Chunks", "value"] == 12
+
+
+@dataclass(frozen=True)
+class Letters(HashedWords):
+    """Its tokens are letters."""
+
+    def tokens(self, texts):
+        return np.array([len(text) for text in texts], dtype=np.int64)
+
+
+def test_the_truncated_share_is_of_one_embedder_also_where_there_are_two(tiny, store):
+    two = Hybrid(Dense(HashedWords(max_length=25)), Dense(Letters(max_length=500)))
+    one = run(dense(retrieve=Dense(HashedWords(max_length=25))), tiny, ["MRR@10"], store=store)
+    both = run(dense(retrieve=two), tiny, ["MRR@10"], store=store)
+    assert both.table()["Truncated"].item() == one.table()["Truncated"].item() > 0
+
+
+def test_keywords_alone_cut_nothing_off_and_say_nothing_of_it(tiny, store):
+    assert run(keywords(), tiny, ["MRR@10"], store=store).metrics == ["MRR@10", "Chunks"]
+
+
+def write(data, folder, rng=None):
+    """Write a data set in the native format, its lines shuffled."""
+    folder.mkdir()
+    columns = zip(data.documents.id, data.documents.title, data.documents.text, strict=True)
+    files = {
+        "documents.jsonl": [json.dumps({"id": i, "title": t, "text": x}) for i, t, x in columns],
+        "queries.jsonl": [
+            json.dumps({"id": i, "text": t, **data.attributes[i]})
+            for i, t in zip(data.queries.id, data.queries.text, strict=True)
+        ],
+        "qrels.tsv": [f"{q}\t{d}\t{g}" for q, judged in data.qrels.items() for d, g in judged.items()],
+        "answers.jsonl": [json.dumps({"query": q, "text": a.text}) for q, a in data.answers.items()],
+    }
+    for name, lines in files.items():
+        if rng is not None:
+            rng.shuffle(lines)
+        head = ["query-id\tcorpus-id\tscore"] if name == "qrels.tsv" else []
+        (folder / name).write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+    return load_dataset(folder)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_order_of_lines_in_the_files_changes_no_number(tmp_path, tiny, seed):
+    data = write(tiny, tmp_path / "data")
+    plain = run(hybrid(), data, [*RANKING, "TokenF1"], store=DiskStore(tmp_path / "one"))
+    shutil.rmtree(tmp_path / "data")
+    shuffled = write(tiny, tmp_path / "data", random.Random(seed))
+    other = run(hybrid(), shuffled, [*RANKING, "TokenF1"], store=DiskStore(tmp_path / "other"))
+    assert other.digest == plain.digest
+    assert other.per_query.equals(plain.per_query)
+
+
+def test_intervals_hold_their_mean_and_depend_on_the_seed_alone(tiny, tmp_path):
+    results = [run(dense(), tiny, RANKING, seed=3, store=DiskStore(tmp_path / str(i))) for i in (1, 2)]
+    for frame in (r.summary for r in results):
+        scores = frame[frame["unit"] == ""]
+        assert ((scores["low"] <= scores["value"]) & (scores["value"] <= scores["high"])).all()
+    assert results[0].digest == results[1].digest
+
+
+@pytest.mark.parametrize(
+    ("metrics", "data", "what"),
+    [
+        (["SpanRecall@5"], {}, "needs spans records, which an evaluation does not make"),
+        (["HitRate"], {}, "needs caching records, which an evaluation does not make"),
+        (["TokenF1"], {"answers": {}}, "data set small: no reference answers, which TokenF1 needs; leave it out"),
+        (["P90"], {}, "metric P90 needs latencies; give timing too, or leave it out"),
+        (["SemanticSimilarity"], {}, "metric SemanticSimilarity: no embedding function"),
+        (["Supported"], {}, "metric Supported: none contexts"),
+        (["MRR@10", "NDGC@10"], {}, "unknown metric 'NDGC', did you mean 'nDCG'?"),
+    ],
+)
+def test_a_metric_that_cannot_be_computed_is_refused_before_any_work(store, metrics, data, what):
+    with pytest.raises(InputError, match=r"^[^\n]*$") as caught:
+        run(dense(generate=Echo()), small_dataset(**data), metrics, store=store)
+    assert what in str(caught.value)
+    assert not list(store.folder.glob("objects/*/*"))
+
+
+def test_every_metric_that_cannot_be_computed_is_told_at_once(store):
+    with pytest.raises(InputError) as caught:
+        run(dense(), small_dataset(answers={}), ["TokenF1", "ExactMatch", "P90"], store=store)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_queries_of_which_none_is_judged_are_refused_before_any_work(store):
+    with pytest.raises(InputError, match="none of its queries is judged, which MRR@10 needs"):
+        run(dense(), small_dataset().select(["q3"]), ["MRR@10"], store=store)
+
+
+def test_metrics_may_be_values(store):
+    by_name, by_value = (run(dense(), small_dataset(), [m], store=store) for m in ("mrr@10", parse("MRR@10")))
+    assert by_name.digest == by_value.digest
+    assert np.isfinite(by_name.summary["value"]).all()
