@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import InputError, nearest
-from evalkit.metrics import Metric, MetricError, parse
+from evalkit.metrics import Judged, Metric, MetricError, parse
 from evalkit.paths import results_dir
 from evalkit.variants import Variant
 
@@ -93,7 +93,7 @@ class Results:
         baseline : Variant or label, optional
             Default: the base.
         metrics : sequence of str, optional
-            Default: all that were measured per query.
+            Default: all that were measured per query, but for single stages' latencies and the share judged.
         margin : float, optional
             Differences smaller than this count as none ("equivalent").
 
@@ -112,7 +112,10 @@ class Results:
 
         label = self.label(baseline)
         known = list(dict.fromkeys(self.per_query["metric"]))
-        wanted = [m for m in known if "[" not in m] if metrics is None else [self.metric(m, known) for m in metrics]
+        if metrics is None:  # neither single stages nor the share judged are what systems are chosen by
+            wanted = [m for m in known if "[" not in m and not m.startswith(Judged.__name__)]
+        else:
+            wanted = [self.metric(m, known) for m in metrics]
         found: dict[str, Mapping[str, Comparison]] = {}
         for metric in wanted:
             rows = self.per_query[self.per_query["metric"] == metric]

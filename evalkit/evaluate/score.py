@@ -13,7 +13,7 @@ from evalkit.datasets import Dataset
 from evalkit.errors import InputError
 from evalkit.evaluate.execute import Context, Result
 from evalkit.evaluate.timing import Samples, corpus_nodes
-from evalkit.metrics import Metric, Qrels, evaluate
+from evalkit.metrics import Judged, Metric, Qrels, evaluate
 from evalkit.metrics import Rankings as DocumentRankings
 from evalkit.stages import SentenceTransformer
 from evalkit.stages.count import Counts, CountTokens
@@ -93,7 +93,7 @@ class Scorer:
     def score(self, wanted: Mapping[str, Digest], metrics: Sequence[Metric]) -> list[Scored]:
         """Return every metric of one system, query by query."""
         scored = []
-        ranking = [m for m in metrics if m.needs == "ranking"]
+        ranking = with_judged(metrics)
         if ranking:
             result = self.done[wanted["retrieve"]]
             evaluation = evaluate(self._document_rankings(wanted), self._qrels, ranking)
@@ -146,6 +146,13 @@ class Scorer:
         return [
             Scored(str(m), names, cast("Any", m).score(texts, references), m.unit, result.origin) for m in metrics
         ]
+
+
+def with_judged(metrics: Sequence[Metric]) -> list[Metric]:
+    """Return the ranking metrics, and beside them what share of each cut-off is judged: how far to trust them."""
+    ranking = [metric for metric in metrics if metric.needs == "ranking"]
+    shares = (Judged(cutoff) for cutoff in dict.fromkeys(getattr(metric, "cutoff", None) for metric in ranking))
+    return list(dict.fromkeys([*ranking, *shares]))
 
 
 def latencies(samples: Samples) -> dict[str, Array]:

@@ -70,7 +70,8 @@ def _notes(results: Results) -> list[str]:
     if data["unjudged queries"]:
         names = data["unjudged queries"]
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        notes.append(f"{len(names)} queries without judgement are left out: {listed}")
+        counted = "1 query without judgement is" if len(names) == 1 else f"{len(names)} queries without judgement are"
+        notes.append(f"{counted} left out: {listed}")
     control = results.manifest.get("control")
     if control:
         notes.append(

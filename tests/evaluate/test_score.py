@@ -97,7 +97,7 @@ def test_several_chunks_of_a_document_count_once(store):
 
 def test_a_query_without_result_scores_zero_and_stays_in_the_mean(store):
     results = run(keywords(), small_dataset(), ["MRR@10"], store=store)
-    rows = results.per_query.set_index("query")["value"]
+    rows = results.per_query.query("metric == 'MRR@10'").set_index("query")["value"]
     assert rows.to_dict() == {"q1": 1.0, "q2": 1.0, "q4": 0.0}
     summary = results.summary.set_index("metric").loc["MRR@10"]
     assert (summary["value"], summary["n"]) == (pytest.approx(2 / 3), 3)
@@ -107,8 +107,16 @@ def test_a_query_without_judgement_is_left_out_and_named(store):
     results = run(dense(), small_dataset(), ["MRR@10", "TokenF1"], store=store)
     assert "q3" not in set(results.per_query.query("metric == 'MRR@10'")["query"])
     assert results.manifest["data"]["unjudged queries"] == ["q3"]
-    assert "1 queries without judgement are left out: q3" in repr(results)
+    assert "1 query without judgement is left out: q3" in repr(results)
     assert "q3" in results._repr_html_()
+
+
+def test_the_share_judged_stands_beside_every_cut_off_of_a_ranking_metric(store):
+    results = run(keywords(), small_dataset(), ["MRR@10", "nDCG@3", "Recall@3"], store=store)
+    assert {m for m in results.metrics if m.startswith("Judged")} == {"Judged@10", "Judged@3"}
+    assert not any(m.startswith("Judged") for m in results.compare().by_metric)
+    asked = run(keywords(), small_dataset(), ["Judged@10", "MRR@10"], store=store)
+    assert asked.metrics.count("Judged@10") == 1
 
 
 def f1(answer: str, right: str) -> float:
@@ -165,7 +173,7 @@ def test_the_truncated_share_is_of_one_embedder_also_where_there_are_two(tiny, s
 
 
 def test_keywords_alone_cut_nothing_off_and_say_nothing_of_it(tiny, store):
-    assert run(keywords(), tiny, ["MRR@10"], store=store).metrics == ["MRR@10", "Chunks"]
+    assert run(keywords(), tiny, ["MRR@10"], store=store).metrics == ["MRR@10", "Judged@10", "Chunks"]
 
 
 def write(data, folder, rng=None):

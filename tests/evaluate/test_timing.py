@@ -168,7 +168,7 @@ def test_results_hold_latency_by_stage_with_its_control(tiny, store):
     results = run(hybrid(), tiny, ["MRR@10"], timing=Timing(8), store=store)
     summary = results.summary.set_index("metric")
     assert set(results.per_query["metric"]) == {
-        "MRR@10", "ms", "ms[embed]", "ms[search]", "ms[fuse]", "ms[assemble]", "ms[generate]",
+        "MRR@10", "Judged@10", "ms", "ms[embed]", "ms[search]", "ms[fuse]", "ms[assemble]", "ms[generate]",
     }  # fmt: skip
     per_query = results.per_query.pivot_table(index="query", columns="metric", values="value")
     stages = per_query[[c for c in per_query if "[" in c]].sum(axis=1)
@@ -193,7 +193,7 @@ def test_a_latency_metric_that_is_asked_for_is_there(tiny, store):
 
 def test_without_timing_there_is_no_latency(tiny, store):
     results = run(dense(), tiny, ["MRR@10"], store=store)
-    assert set(results.per_query["metric"]) == {"MRR@10"}
+    assert set(results.per_query["metric"]) == {"MRR@10", "Judged@10"}
     assert results.manifest["control"] is None
 
 
