@@ -1,4 +1,4 @@
-"""The command line: check, plan, run, report. Exit 0 done, 1 failed, 2 wrong input."""
+"""The command line: check, plan, run, report, ui. Exit 0 done, 1 failed, 2 wrong input, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -75,11 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 def _read(spec: Path) -> tuple[Experiment, Dataset | None]:
     """Read and check an experiment and its data; None where the data may be missing and is."""
     from evalkit.datasets import load_dataset
-    from evalkit.paths import project_root, resolve
+    from evalkit.paths import resolve
     from evalkit.spec import load_experiment
 
-    in_project = project_root() / spec
-    experiment = load_experiment(in_project if not spec.exists() and in_project.exists() else spec)
+    experiment = load_experiment(spec)
     if experiment.without_data == "skip" and not resolve(experiment.dataset).is_dir():
         return experiment, None
     return experiment, load_dataset(experiment.dataset, split=experiment.split)
@@ -97,7 +96,7 @@ def _check(options: argparse.Namespace) -> int:
     if data is None:
         return _skipped(experiment)
     variants = check(experiment, data)
-    print(f"{options.spec}: {len(variants)} variants on {data}")
+    print(f"{options.spec}: {len(variants)} variant{'s' * (len(variants) != 1)} on {data}")
     return DONE
 
 
@@ -118,8 +117,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from evalkit.evaluate.results import check_writable
     from evalkit.evaluate.run import check, run
+    from evalkit.evaluate.saving import check_writable
     from evalkit.paths import results_dir
 
     experiment, data = _read(options.spec)
@@ -127,6 +126,7 @@ def _run(options: argparse.Namespace) -> int:
         return _skipped(experiment)
     folder = options.out or results_dir() / experiment.name
     check_writable(folder)
+    folder = folder.resolve()
     check(experiment, data)
     results = run(experiment, data, retime=options.retime)
     results.save(folder)

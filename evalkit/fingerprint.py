@@ -1,6 +1,7 @@
 """Identity of configurations: equal values, equal digest, in every process and on every machine.
 
-A frozen dataclass is identified by its module, its name, its ``version`` and *every* field, defaults included.
+A frozen dataclass is identified by its module, its name, its ``version`` and *every* field, defaults included; one
+without a ``version`` that is not evalkit's own, or one from a notebook, also by its source.
 Paths and labels never count: a class whose field names something by location (a model) says in
 ``identity()`` what it really is (the hash of the weights).
 """
@@ -8,9 +9,11 @@ Paths and labels never count: a class whose field names something by location (a
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import typing
+import uuid
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -36,7 +39,8 @@ def canonical(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in sorted(value.items())}
     if is_dataclass(value) and not isinstance(value, type):
-        return {"is": class_name(type(value)), "version": getattr(value, "version", 1), **identity(value)}
+        named = {"is": class_name(type(value)), "version": getattr(value, "version", 1)}
+        return named | {"code": code} | identity(value) if (code := _code(type(value))) else named | identity(value)
     raise TypeError(
         f"{type(value).__qualname__} {value!r} has no stable identity; use numbers, text or a frozen dataclass"
     )
@@ -63,6 +67,28 @@ def digest(value: Any) -> str:
 def class_name(kind: type) -> str:
     """Return ``module:qualified name``."""
     return f"{kind.__module__}:{kind.__qualname__}"
+
+
+@cache
+def _code(kind: Any) -> str | None:
+    """Hash of a class's source where nothing else says when its behaviour changes; None where `version` does.
+
+    A class in a notebook or a script is edited in place, and two notebooks may name theirs alike, so there a
+    `version` is not enough. A class without source, typed at a prompt, is never the same in another process.
+    """
+    if kind.__module__ != "__main__" and (hasattr(kind, "version") or _is_ours(kind)):
+        return None
+    own = [
+        base for base in kind.__mro__ if base.__module__ not in ("builtins", "typing", "abc") and not _is_ours(base)
+    ]
+    try:
+        return hashlib.blake2b("".join(map(inspect.getsource, own)).encode(), digest_size=16).hexdigest()
+    except (OSError, TypeError):
+        return uuid.uuid4().hex
+
+
+def _is_ours(kind: Any) -> bool:
+    return str(kind.__module__).partition(".")[0] == __name__.partition(".")[0]
 
 
 @cache

@@ -105,6 +105,7 @@ def _union(data: Any, options: Sequence[Any], reader: Reader, path: Path) -> Any
 def _component(data: Any, hint: Any, reader: Reader, path: Path) -> Any:
     if is_dataclass(data) and not isinstance(data, type):
         if conforms(data, hint):
+            _check_fields(data, reader, path)
             return data
         fitting = [n for n, c in reader.names.items() if conforms(c, hint)]
         return reader.fault(path, f"{type(data).__name__} cannot stand here{nearest('', fitting)}")
@@ -126,6 +127,22 @@ def _component(data: Any, hint: Any, reader: Reader, path: Path) -> Any:
         return _named(str(next(iter(data))), {}, hint, reader, path, path)
     known = nearest("", (n for n, c in reader.names.items() if conforms(c, hint)))
     return reader.fault(path, f"one name with its fields is needed, not {len(data)} keys{known}")
+
+
+def _check_fields(data: Any, reader: Reader, path: Path) -> None:
+    """Check the plain fields of a finished object and of those in it: Python checks no types."""
+    kind: Any = type(data)
+    hints = _hints(kind)
+    for item in fields(data):
+        held, hint = getattr(data, item.name), hints[item.name]
+        if is_dataclass(held) and not isinstance(held, type):
+            _check_fields(held, reader, (*path, item.name))
+        elif all(h in _SCALARS or typing.get_origin(h) is Literal for h in _options(hint)):
+            build(held, hint, reader, (*path, item.name))
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def _named(name: str, data: Any, hint: Any, reader: Reader, path: Path, inside: Path) -> Any:

@@ -28,6 +28,12 @@ def resolve(path: str | os.PathLike[str]) -> Path:
     return given if given.is_absolute() else Path(os.path.normpath(project_root() / given))
 
 
+def find(path: str | os.PathLike[str]) -> Path:
+    """Return where something that is to be read lies: from the working folder, else from the project root."""
+    here = Path(path).expanduser()
+    return here if here.exists() else resolve(path)
+
+
 def _place(variable: str, default: str) -> Path:
     override = os.environ.get(variable)
     return Path(override).expanduser().resolve() if override else project_root() / default

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, cast
 
 from evalkit import presets
@@ -18,6 +17,7 @@ from evalkit.evaluate import Experiment, Timing
 from evalkit.forms import Path as Place
 from evalkit.forms import Reader, build
 from evalkit.metrics import Metric, parse
+from evalkit.paths import find
 from evalkit.serving import layers
 from evalkit.sweep import Sweep
 from evalkit.variants import Service, Variant, components
@@ -40,7 +40,7 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
         Every fault at once, each as ``file:line: key: what is wrong``.
     """
     try:
-        text = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
+        text = find(path).read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

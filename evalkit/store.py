@@ -17,6 +17,7 @@ import os
 import sqlite3
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,7 +177,7 @@ class Journal:
             query = f"SELECT key, entry FROM journal WHERE key IN ({marks})"  # noqa: S608 - question marks only
             with self._lock:
                 rows = self._connection().execute(query, part).fetchall()
-            found.update({key: json.loads(entry) for key, entry in rows})
+            found.update({key: made for key, entry in rows if (made := _entry(key, entry)) is not None})
         return found
 
     def record(self, key: Digest, entry: Mapping[str, Any]) -> None:
@@ -187,13 +188,36 @@ class Journal:
 
     def _connection(self) -> sqlite3.Connection:
         if self._opened is None:
-            connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
-            weakref.finalize(self, connection.close)  # Python 3.13 warns of connections left open
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS journal (key TEXT PRIMARY KEY, entry TEXT NOT NULL)")
-            self._opened = connection
+            try:
+                self._opened = self._open()
+            except sqlite3.OperationalError as error:
+                raise EvalkitError(f"{self.path}: cannot be opened ({error}); set EVALKIT_STORE elsewhere") from None
+            except sqlite3.DatabaseError as error:  # it may hold paid calls: kept for whoever can mend it
+                aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+                os.replace(self.path, aside)
+                log.warning("store: %s is damaged (%s); set aside as %s and begun anew", self.path, error, aside.name)
+                self._opened = self._open()
         return self._opened
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+        weakref.finalize(self, connection.close)  # Python 3.13 warns of connections left open
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("CREATE TABLE IF NOT EXISTS journal (key TEXT PRIMARY KEY, entry TEXT NOT NULL)")
+        return connection
+
+
+def _entry(key: Digest, text: str) -> dict[str, Any] | None:
+    """Read a journal row; None for a damaged one, whose call is then made again."""
+    try:
+        entry = json.loads(text)
+    except (TypeError, ValueError):
+        entry = None
+    if not isinstance(entry, dict):
+        log.warning("store: the journal's entry %s is unreadable; its call is made again", key)
+        return None
+    return entry
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -44,6 +44,8 @@ class Sweep:
     zip: Axes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("grid", "zip"):
+            object.__setattr__(self, name, _as_lists(getattr(self, name)))
         faults = _Faults()
         base: Any = self.base
         if not isinstance(base, Variant):
@@ -179,6 +181,13 @@ def _sound_axes(axes: Any, name: str, faults: _Faults) -> Axes:
         else:
             sound[str(path)] = values
     return sound
+
+
+def _as_lists(axes: Any) -> Any:
+    """Take arrays, of NumPy say, as the lists that they are."""
+    if not isinstance(axes, Mapping):
+        return axes
+    return {path: values.tolist() if hasattr(values, "tolist") else values for path, values in axes.items()}
 
 
 def _fit_value(owners: Sequence[Variant], path: str, value: Any) -> Any:

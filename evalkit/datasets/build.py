@@ -93,7 +93,9 @@ def _texts(rows: Iterable[Row], kind: str, faults: Faults) -> dict[str, Mapping[
     places: dict[str, str] = {}
     for where, row in rows:
         name, text = row.get("id"), row.get("text")
-        if not isinstance(name, str) or not name:
+        if isinstance(name, int | float):
+            faults.add(where, f"{kind} {name}: the id is a number; ids are texts, so write it as one")
+        elif not isinstance(name, str) or not name:
             faults.add(where, f"{kind} without an id (a text that is not empty)")
         elif not _encodable(row):
             faults.add(where, f"{kind} {name!r}: {_HALF}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import InputError, nearest
+from evalkit.evaluate.saving import FILES, replace_folder
 from evalkit.metrics import Judged, Metric, MetricError, parse
-from evalkit.paths import results_dir
+from evalkit.paths import find, resolve, results_dir
 from evalkit.variants import Variant
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from evalkit.metrics.statistics import Comparison
 
 SUMMARY_COLUMNS = ("variant", "fingerprint", "metric", "value", "low", "high", "n", "unit", "origin")
-_FILES = ("summary.csv", "summary.parquet", "per_query.parquet", "manifest.json")
-_BESIDE = ("report.html", "plots", ".DS_Store", ".ipynb_checkpoints")
 """What else may lie in a folder of results, and goes with them when they are replaced."""
 
 
@@ -115,7 +112,7 @@ class Results:
         if metrics is None:  # neither single stages nor the share judged are what systems are chosen by
             wanted = [m for m in known if "[" not in m and not m.startswith(Judged.__name__)]
         else:
-            wanted = [self.metric(m, known) for m in metrics]
+            wanted = [self.metric(m, known) for m in ([metrics] if isinstance(metrics, str) else metrics)]
         found: dict[str, Mapping[str, Comparison]] = {}
         for metric in wanted:
             rows = self.per_query[self.per_query["metric"] == metric]
@@ -145,20 +142,15 @@ class Results:
         Path
             The folder.
         """
-        target = (Path(folder) if folder is not None else results_dir() / self.name).resolve()
-        check_writable(target)
-        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
-            self.summary.to_csv(part / "summary.csv", index=False)
-            self.summary.to_parquet(part / "summary.parquet", index=False)
-            self.per_query.to_parquet(part / "per_query.parquet", index=False)
-            (part / "manifest.json").write_text(json.dumps(self._manifest(), indent=1) + "\n", encoding="utf-8")
-            part.chmod(0o755)
-            _swap(part, target)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
+        target = (resolve(folder) if folder is not None else results_dir() / self.name).resolve()
+        replace_folder(target, self._write)
         return target
+
+    def _write(self, folder: Path) -> None:
+        self.summary.to_csv(folder / "summary.csv", index=False)
+        self.summary.to_parquet(folder / "summary.parquet", index=False)
+        self.per_query.to_parquet(folder / "per_query.parquet", index=False)
+        (folder / "manifest.json").write_text(json.dumps(self._manifest(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Results:
@@ -171,10 +163,10 @@ class Results:
         """
         import pandas as pd
 
-        place = Path(folder)
-        missing = [name for name in _FILES if not (place / name).is_file()]
+        place = find(folder)
+        missing = [name for name in FILES if not (place / name).is_file()]
         if missing:
-            raise InputError(f"{place}: no results here ({missing[0]} is missing); give a folder that a run wrote")
+            raise InputError(f"{folder}: no results here ({missing[0]} is missing); give a folder that a run wrote")
         try:
             manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
             return cls(
@@ -185,7 +177,7 @@ class Results:
                 manifest,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{place}: these results cannot be read ({type(error).__name__}: {error})") from None
+            raise InputError(f"{folder}: these results cannot be read ({type(error).__name__}: {error})") from None
 
     def _manifest(self) -> dict[str, Any]:
         return {**self.manifest, "systems": dict(self.systems), "base": self.base}
@@ -201,9 +193,13 @@ class Results:
         if baseline is None:
             return self.base
         if isinstance(baseline, str):
+            if baseline == "base":
+                return self.base
             if baseline not in self.systems:
                 raise InputError(f"no system '{baseline}' in these results{nearest(baseline, self.systems)}")
             return baseline
+        if not isinstance(baseline, Variant):
+            raise InputError(f"a system's label or a Variant is needed, not {baseline!r}")
         found = [n for n, fingerprint in self.systems.items() if fingerprint == baseline.fingerprint]
         if not found:
             raise InputError(f"that variant was not run; systems: {', '.join(self.systems)}")
@@ -281,41 +277,3 @@ def better_when_higher(metric: str) -> bool:
     except MetricError:
         return False
     return parsed.higher_is_better
-
-
-def check_writable(target: Path) -> None:
-    """Refuse a results folder that cannot be made or holds something else, before any work is done.
-
-    Raises
-    ------
-    InputError
-    """
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: is a file; give a folder for the results")
-    found = {path.name for path in target.iterdir()} if target.is_dir() else set()
-    foreign = sorted(found - {*_FILES, *_BESIDE} if found >= set(_FILES) else found)
-    if foreign:
-        raise InputError(
-            f"{target}: holds other things than results ({foreign[0]}); give an empty folder or a new one"
-        )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target if target.is_dir() else target.parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from None
-
-
-def _swap(part: Path, target: Path) -> None:
-    """Put a folder in the place of another; if that fails the other is back in its place."""
-    if not target.exists():
-        os.replace(part, target)
-        return
-    old = part.with_name(f"{part.name}.old")
-    os.replace(target, old)
-    try:
-        os.replace(part, target)
-    except BaseException:
-        os.replace(old, target)
-        raise
-    shutil.rmtree(old)

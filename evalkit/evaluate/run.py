@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -30,8 +31,8 @@ from evalkit.variants import Variant
 
 def run(
     what: Experiment | Sweep | Variant,
-    data: Dataset | None = None,
-    metrics: Sequence[str | Metric] | None = None,
+    data: Dataset | str | os.PathLike[str] | None = None,
+    metrics: Sequence[str | Metric] | str | Metric | None = None,
     *,
     timing: Timing | None = None,
     seed: int | None = None,
@@ -46,7 +47,7 @@ def run(
     Parameters
     ----------
     what : Experiment, Sweep or Variant
-    data : Dataset, optional
+    data : Dataset or path, optional
         Needed unless an experiment names one.
     metrics : sequence of str or Metric, optional
         For a sweep or a variant; default MRR@10, nDCG@10 and Recall@10.
@@ -72,6 +73,8 @@ def run(
     EvalkitError
         If a stage fails.
     """
+    if data is not None and not isinstance(data, Dataset):
+        data = load_dataset(data)
     experiment = _experiment(what, data, metrics, timing, seed, name)
     data = data if data is not None else load_dataset(experiment.dataset, split=experiment.split)
     variants = check(experiment, data)
@@ -166,7 +169,7 @@ def blocks_of(plan: Plan, given: Mapping[Digest, Result]) -> int:
 def _experiment(
     what: Experiment | Sweep | Variant,
     data: Dataset | None,
-    metrics: Sequence[str | Metric] | None,
+    metrics: Sequence[str | Metric] | str | Metric | None,
     timing: Timing | None,
     seed: int | None,
     name: str,
@@ -183,12 +186,19 @@ def _experiment(
         raise InputError(
             "run: no data set; give one as the second argument, e.g. ek.load_dataset('datasets/handbook')"
         )
-    return Experiment(name, data.name, what, _metrics(metrics or DEFAULT_METRICS), timing=timing, seed=seed or 0)
+    return Experiment(
+        name,
+        data.name,
+        what,
+        _metrics(DEFAULT_METRICS if metrics is None else metrics),
+        timing=timing,
+        seed=seed or 0,
+    )
 
 
-def _metrics(names: Sequence[str | Metric]) -> tuple[Metric, ...]:
+def _metrics(names: Sequence[str | Metric] | str | Metric) -> tuple[Metric, ...]:
     try:
-        return tuple(parse(name) for name in names)
+        return tuple(parse(name) for name in ([names] if isinstance(names, str | Metric) else names))
     except ValueError as error:
         raise InputError(str(error)) from None
 

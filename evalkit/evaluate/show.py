@@ -17,6 +17,8 @@ Grid = tuple[list[str], list[list[str]], list[str]]
 """Header, rows and notes."""
 
 _VERDICT = "verdict"
+_EXACT = ("chunks", "share")
+"""Units of what is counted of a corpus, with nothing uncertain about it."""
 _VERDICTS = {"better": "#1a7f37", "worse": "#c0392b", "equivalent": "#57606a", "inconclusive": "#57606a"}
 
 
@@ -56,7 +58,7 @@ def _estimate(numbers: Sequence[float] | None, unit: str) -> str:
         return ""
     value, low, high = numbers
     if low == high == value:
-        return number(value, unit)
+        return number(value, unit) if unit in _EXACT else f"{number(value, unit)} [all equal]"
     return f"{number(value, unit)} [{number(low, unit)}, {number(high, unit)}]"
 
 

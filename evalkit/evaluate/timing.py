@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,8 @@ def measure(
 ) -> dict[str, Samples]:
     """Time every variant, and the base once more as a control.
 
-    Samples taken before on this machine, with these packages and this protocol, are read back unless `retime`.
+    Samples that the same systems gave together before, on this machine, with these packages and this protocol, are
+    read back unless `retime`.
 
     Parameters
     ----------
@@ -107,28 +109,25 @@ def measure(
     rows = {name: i for i, name in enumerate(data.queries.id)}
     questions = [data.queries.row(rows[name]) for name in asked]
     systems = {**variants, CONTROL: variants[base]}
+    # Only samples of one session can be compared, so the whole set of systems is part of each one's key.
+    session = [variants[base].fingerprint, sorted(variant.fingerprint for variant in variants.values())]
     actions = {
-        label: _action(variant, label == CONTROL, done, [q.digest for q in questions], timing, seed)
+        label: _action(variant, [label == CONTROL, session], done, [q.digest for q in questions], timing, seed)
         for label, variant in systems.items()
     }
-    samples: dict[str, Samples] = {}
-    for label, action in actions.items():
-        found = None if retime else context.store.get(action)
-        if found is not None:
-            samples[label] = _as_samples(context.store.load(found[0]))
-    missing = [label for label in systems if label not in samples]
-    if missing:
-        timed = [label for label in systems if label in {*missing, base, CONTROL}]  # never without the control
-        taken = _take({n: systems[n] for n in timed}, questions, done, context, timing, seed, advance)
-        for label, table in taken.items():
-            context.store.put(actions[label], table, "measured", {"op": "timing"})
-        samples |= taken
-    return {label: samples[label] for label in systems}
+    found = {label: None if retime else context.store.get(action) for label, action in actions.items()}
+    stored = {label: context.store.load(entry[0]) for label, entry in found.items() if entry is not None}
+    if len(stored) == len(systems):
+        return {label: _as_samples(value) for label, value in stored.items()}
+    taken = _take(systems, questions, done, context, timing, seed, advance)
+    for label, table in taken.items():
+        context.store.put(actions[label], table, "measured", {"op": "timing"})
+    return taken
 
 
 def _action(
     variant: Variant,
-    control: bool,
+    session: list[Any],
     done: Mapping[Digest, Result],
     questions: list[Digest],
     timing: Timing,
@@ -137,7 +136,7 @@ def _action(
     corpus = [done[node.recipe].blocks for node in corpus_nodes(variant)]
     threads = os.environ.get("OMP_NUM_THREADS", "")
     where = [machine(), versions(), threads, _PROTOCOL]
-    return fingerprint.digest(["timing", variant.fingerprint, control, corpus, questions, timing, seed, where])
+    return fingerprint.digest(["timing", variant.fingerprint, session, corpus, questions, timing, seed, where])
 
 
 def _as_samples(value: Value) -> Samples:

@@ -7,12 +7,14 @@ from abc import ABC
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
+from evalkit.errors import InputError
+
 __all__ = ["Definition", "Estimate", "Metric", "MetricError", "Need"]
 
 Need = Literal["ranking", "spans", "answers", "latency", "caching", "cost"]
 
 
-class MetricError(ValueError):
+class MetricError(InputError, ValueError):
     """Input or a parameter from which no meaningful number follows. One line: what, where, what to do."""
 
 

@@ -7,13 +7,14 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import fields
 from difflib import get_close_matches
+from typing import Any
 
 from evalkit.metrics.base import Metric, MetricError
 
 __all__ = ["describe", "parse"]
 
 
-def parse(text: str | Metric) -> Metric:
+def parse(text: Any) -> Metric:
     """Read a metric from its name.
 
     Parameters
@@ -35,6 +36,9 @@ def parse(text: str | Metric) -> Metric:
     """
     if isinstance(text, Metric):
         return text
+    if not isinstance(text, str):
+        shown = f"the class {text.__name__}; add ()" if isinstance(text, type) else repr(text)
+        raise MetricError(f"a metric or its name is needed, not {shown}")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:

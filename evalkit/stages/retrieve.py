@@ -24,7 +24,9 @@ class Index(Protocol):
         """Return the node that finds the `k` nearest vectors."""
 
 
-def _check_k(owner: object, k: int) -> None:
+def _check_k(owner: object, k: object) -> None:
+    if not isinstance(k, int):
+        raise InputError(f"{type(owner).__name__}: k is {k!r}; it must be a whole number")
     if k < 1:
         raise InputError(f"{type(owner).__name__}: k is {k}; it must be at least 1")
 

@@ -92,7 +92,7 @@ def test_every_fault_is_told_with_frame_and_row():
     assert told == [
         "documents row 1: document 'a' was already given at documents row 0",
         "documents row 2: document 'b' has no text",
-        "documents row 3: document without an id (a text that is not empty)",
+        "documents row 3: document 3: the id is a number; ids are texts, so write it as one",
         "qrels row 0: judgement of an unknown document 'c'",
         "qrels row 1: judgement of an unknown query 'q9'",
         "qrels row 2: judgement of an unknown query '['q1']'",

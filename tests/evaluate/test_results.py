@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from toys import HashedWords, dense, hybrid, keywords, pieces, small_dataset
 
 from evalkit import InputError, Results, Sweep, Timing, run
-from evalkit.evaluate.results import SUMMARY_COLUMNS, better_when_higher, check_writable
+from evalkit.evaluate.results import SUMMARY_COLUMNS, better_when_higher
+from evalkit.evaluate.saving import check_writable
 from evalkit.evaluate.show import number
 from evalkit.metrics.statistics import holm, paired
 from evalkit.paths import results_dir
@@ -119,6 +121,20 @@ def test_a_folder_that_holds_other_things_is_refused_untouched(results, tmp_path
     with pytest.raises(InputError, match="holds other things than results"):
         results.save(tmp_path)
     assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["mine"] * len(names)
+
+
+def test_what_is_left_of_partly_deleted_results_is_replaced(results, tmp_path):
+    folder = results.save(tmp_path / "out")
+    (folder / "summary.csv").unlink()
+    results.save(folder)
+    assert Results.load(folder).digest == results.digest
+
+
+def test_saving_at_once_from_many_threads_leaves_whole_results(results, tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: results.save(tmp_path / "out"), range(24)))
+    assert Results.load(tmp_path / "out").digest == results.digest
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_notes_laid_beside_results_are_not_deleted(results, tmp_path):

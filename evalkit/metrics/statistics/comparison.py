@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evalkit.metrics.base import MetricError
 from evalkit.metrics.statistics.intervals import MANY, mean_intervals
-from evalkit.metrics.statistics.resampling import finite_matrix, randomisation_p
+from evalkit.metrics.statistics.resampling import ROUNDING, finite_matrix, randomisation_p
 from evalkit.metrics.statistics.verdicts import Comparison, holm, more_queries, standardised, verdict
 
 __all__ = ["compare", "paired"]
@@ -106,6 +106,7 @@ def compare(
         return {}
     matrix = np.column_stack(columns)
     differences = matrix - base
+    differences[np.abs(differences) <= ROUNDING * np.maximum(np.abs(matrix), np.abs(base))] = 0.0
     p = randomisation_p(differences, seed=seed, resamples=resamples, clusters=clusters)
     method = "t" if base.size > MANY else "expanded"  # not "auto": differences of hits are no proportions
     settings: dict[str, Any] = {"seed": seed, "clusters": clusters, "resamples": resamples, "method": method}

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evalkit.metrics.base import Estimate, MetricError
 from evalkit.metrics.statistics.proportions import beta_bounds
-from evalkit.metrics.statistics.resampling import by_cluster, column_sums, finite_matrix, resampled_sums
+from evalkit.metrics.statistics.resampling import ROUNDING, by_cluster, column_sums, finite_matrix, resampled_sums
 
 __all__ = ["mean_interval", "mean_intervals", "quantile_interval"]
 
@@ -180,6 +180,7 @@ class _Sample:
         sums = self.drawn()
         means: Floats = self.means + sums[:, :-1] / sums[:, -1:]
         each = self.sums / self.sizes[:, None]
+        means[np.abs(means) < ROUNDING * np.abs(each).max(axis=0)] = 0.0  # a resample of zeros is zero
         return np.clip(means, each.min(axis=0), each.max(axis=0))  # rounding must not leave the data's range
 
     def student(self) -> float:

@@ -19,6 +19,9 @@ from evalkit.metrics.base import MetricError
 __all__ = ["bootstrap_means", "randomisation_p"]
 
 Floats = NDArray[np.float64]
+ROUNDING = 1e-12
+"""Relative size below which a difference of floats is none."""
+
 _BLOCK = 1 << 17  # weights drawn at once: few enough that BLAS starts no threads to wait for one another
 _WIDE_BLOCK = 1 << 20  # for many columns, where threads earn their keep
 _WIDE = 16

@@ -1,0 +1,103 @@
+"""A results folder on disk: written whole or not at all, and never over anybody else's things."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from evalkit.errors import InputError
+
+FILES = ("summary.csv", "summary.parquet", "per_query.parquet", "manifest.json")
+_BESIDE = ("report.html", "plots", ".DS_Store", ".ipynb_checkpoints")
+
+
+def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Put a folder that `write` fills in the place of an earlier run's results, in one step.
+
+    Raises
+    ------
+    InputError
+        As `check_writable`; nothing is changed then.
+    """
+    _make_parent(target)
+    with _alone(target.parent):
+        check_writable(target)
+    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        write(part)
+        part.chmod(0o755)
+        with _alone(target.parent):
+            check_writable(target)
+            _swap(part, target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def check_writable(target: Path) -> None:
+    """Refuse a results folder that cannot be made or holds something else, before any work is done.
+
+    Raises
+    ------
+    InputError
+    """
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target}: is a file; give a folder for the results")
+    found = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    foreign = sorted(found - {*FILES, *_BESIDE} if _is_manifest(target / "manifest.json") else found)
+    if foreign:
+        raise InputError(
+            f"{target}: holds other things than results ({foreign[0]}); give an empty folder or a new one"
+        )
+    _make_parent(target)
+    try:
+        with tempfile.TemporaryFile(dir=target if target.is_dir() else target.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from None
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a file is the manifest of results, and not somebody's file of that name."""
+    try:
+        return {"spec", "systems", "base"} <= set(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _make_parent(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other savers, in this process and others, from a folder: its descriptor is locked, no file is left."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _swap(part: Path, target: Path) -> None:
+    """Put a folder in the place of another; if that fails the other is back in its place."""
+    old = part.with_name(f"{part.name}.old")
+    with suppress(FileNotFoundError):
+        os.replace(target, old)
+    try:
+        os.replace(part, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
