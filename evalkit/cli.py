@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalkit._version import __version__
-from evalkit.errors import EvalkitError, InputError
+from evalkit.errors import EvalkitError, InputError, InputErrors
 
 if TYPE_CHECKING:
     from evalkit.datasets import Dataset
     from evalkit.evaluate import Experiment
+    from evalkit.variants import Variant
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -72,79 +73,90 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read(spec: Path) -> tuple[Experiment, Dataset | None]:
-    """Read and check an experiment and its data; None where the data may be missing and is."""
+def _read(spec: Path) -> tuple[Experiment, Dataset, dict[str, Variant]] | None:
+    """Read and check an experiment and its data, all faults together; None where the data may be missing and is."""
     from evalkit.datasets import load_dataset
+    from evalkit.evaluate.run import check
     from evalkit.paths import resolve
-    from evalkit.spec import load_experiment
+    from evalkit.spec import load_experiment, stated
 
-    experiment = load_experiment(spec)
-    if experiment.without_data == "skip" and not resolve(experiment.dataset).is_dir():
-        return experiment, None
-    return experiment, load_dataset(experiment.dataset, split=experiment.split)
-
-
-def _skipped(experiment: Experiment) -> int:
-    print(f"{experiment.name}: skipped, its data set is not here ({experiment.dataset})")
-    return DONE
+    faults: list[str] = []
+    experiment, data = None, None
+    try:
+        experiment = load_experiment(spec)
+    except InputError as error:
+        faults += str(error).splitlines()
+    (dataset, place), (split, _), (without_data, _) = (stated(spec, k) for k in ("dataset", "split", "without_data"))
+    if isinstance(dataset, str) and isinstance(split, str | None):
+        if without_data == "skip" and not resolve(dataset).is_dir() and experiment:
+            print(f"{experiment.name}: skipped, its data set is not here ({dataset})")
+            return None
+        try:
+            data = load_dataset(dataset, split=split)
+        except InputErrors as error:  # its own files, with their lines
+            faults += error.faults
+        except InputError as error:
+            faults.append(f"{place}: {error}")
+    if experiment and data:
+        try:
+            return experiment, data, check(experiment, data)
+        except InputErrors as error:
+            faults += [f"{stated(spec, 'metrics')[1]}: {fault}" for fault in error.faults]
+    raise InputErrors(faults)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from evalkit.evaluate.run import check
-
-    experiment, data = _read(options.spec)
-    if data is None:
-        return _skipped(experiment)
-    variants = check(experiment, data)
-    print(f"{options.spec}: {len(variants)} variant{'s' * (len(variants) != 1)} on {data}")
+    if (read := _read(options.spec)) is None:
+        return DONE
+    _, data, variants = read
+    _say(f"{options.spec}: {len(variants)} variant{'s' * (len(variants) != 1)} on {data}")
     return DONE
 
 
 def _plan(options: argparse.Namespace) -> int:
     from evalkit.evaluate.execute import preview, sources
-    from evalkit.evaluate.run import check, plan_of
+    from evalkit.evaluate.run import plan_of
     from evalkit.evaluate.show import plan_text
     from evalkit.paths import store_dir
     from evalkit.store import DiskStore
 
-    experiment, data = _read(options.spec)
-    if data is None:
-        return _skipped(experiment)
-    plan = plan_of(experiment, check(experiment, data))
+    if (read := _read(options.spec)) is None:
+        return DONE
+    experiment, data, variants = read
+    plan = plan_of(experiment, variants)
     stored = preview(plan, sources(data, experiment.seed), DiskStore(store_dir()))
-    print(plan_text(plan, stored))
+    _say(plan_text(plan, stored))
     return DONE
 
 
 def _run(options: argparse.Namespace) -> int:
-    from evalkit.evaluate.run import check, run
+    from evalkit.evaluate.run import run
     from evalkit.evaluate.saving import check_writable
     from evalkit.paths import results_dir
 
-    experiment, data = _read(options.spec)
-    if data is None:
-        return _skipped(experiment)
+    if (read := _read(options.spec)) is None:
+        return DONE
+    experiment, data, _ = read
     folder = options.out or results_dir() / experiment.name
     check_writable(folder)
     folder = folder.resolve()
-    check(experiment, data)
     results = run(experiment, data, retime=options.retime)
     results.save(folder)
-    print(results)
-    print(f"\n{results.compare()}")
+    _say(str(results))
+    _say(f"\n{results.compare()}")
     from evalkit.reporting import write_report
 
     page = write_report(results, folder)
     plan, seconds = results.manifest["plan"], results.manifest["seconds"]
-    print(f"\n{seconds:.1f} s; {plan['blocks from store']} of {plan['blocks']} pieces of work from the store")
-    print(f"results  {_near(folder)}")
-    print(f"report   {_near(page)}   (open it in a browser)")
+    _say(f"\n{seconds:.1f} s; {plan['blocks from store']} of {plan['blocks']} pieces of work from the store")
+    _say(f"results  {_near(folder)}")
+    _say(f"report   {_near(page)}   (open it in a browser)")
     if not options.no_track:
         from evalkit.tracking import track, ui_command, ui_url
 
         track(results, folder=folder)
         first = "make ui (or evalkit ui), then " if ui_command() else ""
-        print(f"MLflow   {first}{ui_url(experiment=results.name)}")
+        _say(f"MLflow   {first}{ui_url(experiment=results.name)}")
     return DONE
 
 
@@ -152,7 +164,7 @@ def _report(options: argparse.Namespace) -> int:
     from evalkit.evaluate import Results
     from evalkit.reporting import write_report
 
-    print(_near(write_report(Results.load(options.folder), options.folder)))
+    _say(_near(write_report(Results.load(options.folder), options.folder)))
     return DONE
 
 
@@ -162,10 +174,18 @@ def _ui(options: argparse.Namespace) -> int:
     from evalkit.tracking import ui_command, ui_url
 
     command = ui_command(options.port)
-    print(f"MLflow on {ui_url(options.port)}" + ("   (stop with Ctrl-C)" if command else ""), flush=True)
+    _say(f"MLflow on {ui_url(options.port)}" + ("   (stop with Ctrl-C)" if command else ""))
     if not command:  # a tracking server serves its own page
         return DONE
     return DONE if subprocess.run(command, check=False).returncode == 0 else FAILED
+
+
+def _say(text: str) -> None:
+    """Print; when nobody reads any more (``| head``), the work goes on without a word."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _near(path: Path) -> str:

@@ -171,6 +171,10 @@ def _fields(maker: Any, data: Mapping[str, Any], reader: Reader, path: Path) -> 
     for name in missing:
         reader.fault(path, f"{maker.__name__} needs the field '{name}'")
     if missing or any(value is _WRONG for value in values.values()) or len(values) < len(data):
+        if hasattr(maker, "faults"):  # what can be said of the fields that are right
+            sound = {key: value for key, value in values.items() if value is not _WRONG}
+            for key, what in maker.faults(sound):
+                reader.fault((*path, key), what)
         return _WRONG
     try:
         return maker(**values)

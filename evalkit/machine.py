@@ -30,13 +30,20 @@ def machine() -> dict[str, Any]:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide results."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in _PACKAGES if (found := _version(name))}
+
+
+def packages_of(op: Any) -> dict[str, str]:
+    """Return the versions of the packages that an op says its results depend on (its ``packages``)."""
+    return {name: _version(name) for name in sorted(getattr(op, "packages", ()))}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def _processor() -> str:

@@ -39,13 +39,29 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     InputErrors
         Every fault at once, each as ``file:line: key: what is wrong``.
     """
+    return loads(_read(path), str(path))
+
+
+def stated(path: str | os.PathLike[str], key: str) -> tuple[Any, str]:
+    """Return what a file states under a top-level key (None where it does not), and ``file:line: key`` for errors.
+
+    Works on files that are no sound experiment too, so that what can be checked apart is.
+    """
     try:
-        text = find(path).read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
+        data, lines = _parse(_read(path), str(path))
+    except InputError:
+        return None, f"{path}: {key}"
+    value = data.get(key) if isinstance(data, dict) else None
+    return value, f"{path}:{lines[(key,)]}: {key}" if (key,) in lines else f"{path}: {key}"
+
+
+def _read(path: str | os.PathLike[str]) -> str:
+    try:
+        return find(path).read_bytes().removeprefix(b"\xef\xbb\xbf").decode()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 (byte {error.start + 1}); save it as UTF-8") from None
-    return loads(text, str(path))
 
 
 def loads(text: str, name: str = "spec") -> Experiment:

@@ -32,6 +32,8 @@ class Op(Protocol):
         ``op(rows)[i]`` equals ``op(rows[i:i+1])`` to the bit, for the rows of queries.
     row_wise : bool
         On the corpus side: every row can be worked on alone, so the corpus may pass in blocks.
+    packages : tuple of str, optional
+        Distributions whose version may change the results; stored results of other versions are not read back.
     """
 
     version: ClassVar[int]

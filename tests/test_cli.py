@@ -154,17 +154,21 @@ def test_missing_data_that_may_be_missing_is_said_and_is_no_failure(project, cal
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        (spec(data="elsewhere"), ["data set elsewhere: no such folder"]),
+        (spec(data="elsewhere"), ["fruit.yaml:3: dataset: data set elsewhere: no such folder"]),
         (spec("Hitt@1"), ["fruit.yaml:8: metrics: unknown metric 'Hitt', did you mean 'Hit'?"]),
-        (spec("P95"), ["metric P95 needs latencies; give timing too, or leave it out"]),
-        (spec() + "split: tset\n", ["data set data: no split 'tset'; did you mean 'test'?"]),
+        (spec("P95"), ["fruit.yaml:8: metrics: metric P95 needs latencies; give timing too, or leave it out"]),
+        (spec() + "split: tset\n", ["fruit.yaml:3: dataset: data set data: no split 'tset'; did you mean 'test'?"]),
         ("", ["fruit.yaml: is empty"]),
+        (
+            spec(data="elsewhere").replace("name: fruit", "name: a b") + "seed: -1\nsed: 1\n",
+            ["fruit.yaml:10: sed", "fruit.yaml:2: name", "fruit.yaml:9: seed", "fruit.yaml:3: dataset"],
+        ),
         (
             spec().replace("[1, 2, 3]", "[0, x]") + "sed: 1\n",
             ["fruit.yaml:7: sweep.grid.retrieve.k: a w", "fruit.yaml:7: sweep.grid.retrieve.k: BM25", "fruit.yaml:9"],
         ),
     ],
-    ids=["no data", "metric", "timing", "split", "empty", "several"],
+    ids=["no data", "metric", "timing", "split", "empty", "unlike", "several"],
 )  # fmt: skip
 def test_wrong_input_is_a_line_a_fault_and_nothing_is_written(project, call, command, text, lines):
     (project / "fruit.yaml").write_text(text)
@@ -288,3 +292,10 @@ def test_the_process_exits_with_the_commands_code(project):
     done = shell("check", "none.yaml", cwd=project)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "evalkit: none.yaml: cannot be read (No such file or directory)\n"
+
+
+def test_a_reader_that_stops_reading_stops_no_run(project):
+    command = f"{sys.executable} -m evalkit.cli run fruit.yaml --no-track | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == ""
+    assert (project / "results" / "fruit" / "report.html").is_file()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -116,3 +119,58 @@ NAMELESS = {
 def test_what_has_no_stable_identity_is_refused(value):
     with pytest.raises(TypeError, match="identity"):
         digest([value])
+
+
+# --- code that is edited in place
+
+_NOTEBOOK = """
+from dataclasses import dataclass
+from typing import ClassVar
+from evalkit.fingerprint import digest
+
+@dataclass(frozen=True)
+class Mine:
+    version: ClassVar[int] = 1
+    size: int = 3
+    def __call__(self, texts):
+        return {body}
+
+print(digest(Mine()))
+"""
+
+
+def identity_of_script(folder, body: str) -> str:
+    script = folder / "cell.py"
+    script.write_text(_NOTEBOOK.format(body=body))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_class_of_a_script_or_notebook_is_another_when_its_code_is(tmp_path):
+    assert identity_of_script(tmp_path, "1") == identity_of_script(tmp_path, "1")
+    assert identity_of_script(tmp_path, "1") != identity_of_script(tmp_path, "2")
+
+
+def test_a_class_typed_at_a_prompt_is_never_the_same_in_another_process(tmp_path):
+    typed = _NOTEBOOK.format(body="1")
+    runs = [subprocess.run([sys.executable, "-c", typed], capture_output=True, text=True, check=True) for _ in "ab"]
+    assert runs[0].stdout != runs[1].stdout
+
+
+def test_a_class_of_a_module_goes_by_its_version_and_without_one_by_its_source(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {}
+    for name, text in {
+        "stated_a": "version = 1\n    x: int = 0\n    def f(self): return 1",
+        "stated_b": "version = 1\n    x: int = 0\n    def f(self): return 2",
+        "silent_a": "x: int = 0\n    def f(self): return 1",
+        "silent_b": "x: int = 0\n    def f(self): return 2",
+    }.items():
+        code = f"from dataclasses import dataclass\n\n\n@dataclass(frozen=True)\nclass Mine:\n    {text}\n"
+        (tmp_path / f"{name}.py").write_text(code)
+        kind = importlib.import_module(name).Mine
+        kind.__module__ = name.partition("_")[0]
+        sys.modules[kind.__module__] = sys.modules[name]
+        found[name] = digest(kind())
+    assert found["stated_a"] == found["stated_b"]
+    assert found["silent_a"] != found["silent_b"]

@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -362,3 +363,25 @@ def test_any_entry_comes_back_as_it_was(tmp_path_factory, entry):
     key = json.dumps(entry, sort_keys=True)
     store.record(key, entry)
     assert store.recall([key]) == {key: entry}
+
+
+def test_a_damaged_journal_is_set_aside_and_said_and_a_new_one_begun(tmp_path, caplog):
+    junk = b"not a database at all" * 100
+    (tmp_path / "journal.sqlite").write_bytes(junk)
+    store = DiskStore(tmp_path)
+    store.record("key", {"text": "answer"})
+    assert store.recall(["key"]) == {"key": {"text": "answer"}}
+    aside = [path for path in tmp_path.iterdir() if "damaged" in path.name]
+    assert [path.read_bytes() for path in aside] == [junk]
+    assert "is damaged" in caplog.text
+
+
+def test_a_damaged_row_of_the_journal_is_as_good_as_none(tmp_path, caplog):
+    store = DiskStore(tmp_path)
+    store.record("good", {"text": "answer"})
+    store.record("bad", {"text": "answer"})
+    with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
+        connection.execute("UPDATE journal SET entry = '{\"text' WHERE key = 'bad'")
+    connection.close()
+    assert store.recall(["good", "bad"]) == {"good": {"text": "answer"}}
+    assert "unreadable" in caplog.text

@@ -19,6 +19,7 @@ from evalkit.clock import WallClock, run_async
 from evalkit.datasets import Dataset
 from evalkit.errors import EvalkitError
 from evalkit.evaluate.plan import Plan
+from evalkit.machine import packages_of
 from evalkit.types import CORPUS, QUERY, Digest, Generator, Node, Op, Origin, Store
 from evalkit.values import Answer, Answers, Prompt, Prompts, Table, Value
 
@@ -146,13 +147,14 @@ def run_node(node: Node, inputs: list[Result], context: Context) -> Result:
 def actions(node: Node, inputs: Sequence[Result]) -> Iterator[tuple[Digest, list[tuple[Digest, ...]]]]:
     """Yield, for every block of a node, its action and the digests that each input gives to it.
 
-    An action is the op and the content of its inputs: equal inputs reached by different ways are one action.
+    An action is the op, the packages it rests on and the content of its inputs: equal inputs reached by different
+    ways are one action, and what an older version of a package made is not read back.
     """
     pairs = list(zip(node.inputs, inputs, strict=True))
     blocks = [len(result.blocks) for parent, result in pairs if _goes_in_blocks(node, parent)]
     for i in range(blocks[0] if blocks else 1):
         parts = [(result.blocks[i],) if _goes_in_blocks(node, parent) else result.blocks for parent, result in pairs]
-        yield fingerprint.digest(["action", node.op, node.per_query, parts]), parts
+        yield fingerprint.digest(["action", node.op, packages_of(node.op), node.per_query, parts]), parts
 
 
 def preview(plan: Plan, given: Mapping[Digest, Result], store: Store) -> dict[Digest, bool]:
@@ -211,7 +213,7 @@ def apply(node: Node, inputs: Sequence[Value], store: Store | None = None) -> tu
 def _generate(generator: Generator, prompts: Prompts, store: Store | None) -> Answers:
     """Answer every distinct prompt once. After a failure no call is begun; those under way end and are kept."""
     rows = Prompt.rows(prompts)
-    keys = [fingerprint.digest(["call", generator, prompt, 0]) for prompt in rows]
+    keys = [fingerprint.digest(["call", generator, packages_of(generator), prompt, 0]) for prompt in rows]
     limit, clock = asyncio.Semaphore(_GENERATING_AT_ONCE), WallClock()
     failed: list[BaseException] = []
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from evalkit.errors import InputErrors
@@ -59,17 +61,24 @@ class Experiment:
     without_data: Literal["fail", "skip"] = "fail"
 
     def __post_init__(self) -> None:
-        faults = []
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            faults.append(("name", f"'{self.name}' must be letters, digits, '.', '_' and '-'"))
-        if not self.metrics:
-            faults.append(("metrics", "is empty; name at least one"))
-        twice = dict.fromkeys(metric for metric in self.metrics if self.metrics.count(metric) > 1)
-        faults += [("metrics", f"{metric} is given twice") for metric in twice]
-        if self.seed < 0:
-            faults.append(("seed", f"is {self.seed}; it must be at least 0"))
-        if faults:
-            raise InputErrors([what for _, what in faults], [(key,) for key, _ in faults])
+        found = self.faults({item.name: getattr(self, item.name) for item in fields(self)})
+        if found:
+            raise InputErrors([what for _, what in found], [(key,) for key, _ in found])
+
+    @staticmethod
+    def faults(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return what is wrong with some of an experiment's fields, each by itself, as (field, what)."""
+        name, metrics, seed = values.get("name", "x"), values.get("metrics"), values.get("seed", 0)
+        found = []
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            found.append(("name", f"'{name}' must be letters, digits, '.', '_' and '-'"))
+        if metrics is not None and not metrics:
+            found.append(("metrics", "is empty; name at least one"))
+        counts = Counter(metrics or ())
+        found += [("metrics", f"{metric} is given twice") for metric, count in counts.items() if count > 1]
+        if seed < 0:
+            found.append(("seed", f"is {seed}; it must be at least 0"))
+        return found
 
     def plain(self) -> dict[str, Any]:
         """Return the experiment as plain data, as YAML and the manifest hold it."""

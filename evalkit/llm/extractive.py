@@ -44,6 +44,11 @@ class Extractive:
     version: ClassVar[int] = 1
     stage: ClassVar[str] = "generate"
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Those of the embedder."""
+        return tuple(getattr(self.embedder, "packages", ()))
+
     def __post_init__(self) -> None:
         if self.sentences < 1:
             raise InputError(f"Extractive: sentences is {self.sentences}; it must be at least 1")

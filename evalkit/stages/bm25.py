@@ -74,6 +74,7 @@ class BM25Build:
     stage: ClassVar[str] = "index"
     row_exact: ClassVar[bool] = False
     row_wise: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("PyStemmer", "bm25s")
 
     def __call__(self, chunks: Chunks) -> KeywordIndex:
         """Build over all chunks. The vocabulary is sorted, so that the index does not depend on the hash seed."""
@@ -113,6 +114,7 @@ class BM25Search:
     stage: ClassVar[str] = "search"
     row_exact: ClassVar[bool] = True
     row_wise: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("PyStemmer", "bm25s")
     prefix_exact: ClassVar[Literal[True]] = True
 
     def __call__(self, index: KeywordIndex, queries: Queries) -> Rankings:

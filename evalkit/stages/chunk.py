@@ -73,6 +73,8 @@ class Whole(_Chunker):
 class _TokenChunker(_Chunker):
     """Chunkers that measure in tokens of a model's tokenizer."""
 
+    packages: ClassVar[tuple[str, ...]] = ("tokenizers",)
+
     size: int = 128
     overlap: int = 0
     tokenizer: str = models.MINILM

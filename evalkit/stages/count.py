@@ -34,6 +34,11 @@ class CountTokens:
     row_exact: ClassVar[bool] = True
     row_wise: ClassVar[bool] = True
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Those of the counter."""
+        return tuple(getattr(self.counter, "packages", ()))
+
     def __call__(self, texts: Chunks | Prompts) -> Counts:
         """Count."""
         if isinstance(texts, Chunks):

@@ -47,6 +47,7 @@ class SentenceTransformer:
     stage: ClassVar[str] = "embed"
     row_exact: ClassVar[bool] = False
     row_wise: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("sentence-transformers", "tokenizers", "torch", "transformers")
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.max_length < 2:

@@ -37,6 +37,7 @@ class FlatBuild:
     stage: ClassVar[str] = "index"
     row_exact: ClassVar[bool] = False
     row_wise: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("faiss-cpu",)
 
     def __call__(self, vectors: Vectors) -> FaissIndex:
         """Build the index over all vectors."""
@@ -61,6 +62,7 @@ class FlatSearch:
     stage: ClassVar[str] = "search"
     row_exact: ClassVar[bool] = True
     row_wise: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ("faiss-cpu",)
     prefix_exact: ClassVar[Literal[True]] = True
 
     def __call__(self, index: FaissIndex, vectors: Vectors, queries: Vectors) -> Rankings:

@@ -319,3 +319,17 @@ def test_an_empty_prompt_has_an_answer_too(store):
     assert list(prompts.passages[row]) == []
     assert answers.text[row] == " [0: xylophone]"
     assert list(answers.cited[row]) == []
+
+
+def test_what_an_older_version_of_a_package_made_is_not_read_back(tiny, store, monkeypatch):
+    sweep = Sweep(baseline(), grid={"retrieve": ["BM25"]})
+    run(sweep, tiny, ["MRR@10"], store=store)
+    assert run(sweep, tiny, ["MRR@10"], store=store).manifest["plan"]["blocks from store"] == 8
+    now = execution.packages_of
+
+    def older(op):
+        return {name: "0" if name == "bm25s" else version for name, version in now(op).items()}
+
+    monkeypatch.setattr(execution, "packages_of", older)
+    again = run(sweep, tiny, ["MRR@10"], store=store)
+    assert again.manifest["plan"]["blocks from store"] == 6

@@ -286,3 +286,9 @@ def test_numbers_are_printed_as_their_unit_deserves(value, unit, shown):
     assert number(value, unit) == shown
     assert number(np.inf, unit) == "∞"
     assert number(np.nan, unit) == "?"
+
+
+def test_an_interval_of_nothing_but_equal_values_is_not_shown_as_certainty(results):
+    rows = results.summary.assign(low=results.summary["value"], high=results.summary["value"])
+    shown = repr(replace(results, summary=rows))
+    assert "[all equal]" in shown

@@ -258,3 +258,18 @@ def test_random_numbers_follow_the_seed_in_every_process():
     assert len(outputs) == 1
     sample = rng.random(40)
     assert randomisation_p(sample - 0.4, seed=1, resamples=99) != randomisation_p(sample - 0.4, seed=2, resamples=99)
+
+
+def test_rounding_is_no_difference():
+    left, right = np.full(104, 0.3), np.full(104, 0.3) + 0.1 * 3 - 0.3
+    assert (left != right).any()
+    found = paired(left, right)
+    assert (found.verdict, found.difference, found.ties) == ("inconclusive", 0.0, 104)
+
+
+def test_an_interval_that_ends_where_nothing_differs_ends_at_zero():
+    differences = np.zeros(104)
+    differences[[3, 50]] = -0.2, -0.1
+    found = paired(np.full(104, 0.7), 0.7 + differences)
+    assert found.high == 0.0
+    assert found.low < 0
