@@ -110,8 +110,8 @@ _QUANTILE = "Hyndman and Fan's type 7 quantile q"
 
 
 @dataclass(frozen=True)
-class FirstToken(_Delay):
-    """Time to first token.
+class _First(_Delay):
+    """Time to the first token, of any kind or of answer text.
 
     Parameters
     ----------
@@ -123,11 +123,7 @@ class FirstToken(_Delay):
 
     since: str = "request"
     q: float = 0.5
-    definition: ClassVar[Definition] = Definition(
-        formula=f"first token - request (or model call); {_QUANTILE}",
-        source="MLPerf Inference 4.0 (TTFT); Hyndman and Fan 1996",
-        denominator="requests that streamed a token",
-    )
+    first_text: ClassVar[bool]
 
     def __post_init__(self) -> None:
         check_choice(self, "since", ("request", "call"))
@@ -135,11 +131,23 @@ class FirstToken(_Delay):
 
     def samples(self, timelines: Sequence[Timeline]) -> Floats:
         """Return the delays in ms. Shape (requests with a token,)."""
-        return _since(timelines, self.since, first_text=False)
+        return _since(timelines, self.since, first_text=self.first_text)
 
 
 @dataclass(frozen=True)
-class FirstText(_Delay):
+class FirstToken(_First):
+    """Time to first token; parameters as `FirstText`."""
+
+    first_text: ClassVar[bool] = False
+    definition: ClassVar[Definition] = Definition(
+        formula=f"first token - request (or model call); {_QUANTILE}",
+        source="MLPerf Inference 4.0 (TTFT); Hyndman and Fan 1996",
+        denominator="requests that streamed a token",
+    )
+
+
+@dataclass(frozen=True)
+class FirstText(_First):
     """Time to the first token of answer text, after reasoning and markup.
 
     Parameters
@@ -150,21 +158,12 @@ class FirstText(_Delay):
         Quantile over requests.
     """
 
-    since: str = "request"
-    q: float = 0.5
+    first_text: ClassVar[bool] = True
     definition: ClassVar[Definition] = Definition(
         formula=f"first token of answer text - request (or model call); {_QUANTILE}",
         source="as FirstToken; reasoning tokens are not text a user can read",
         denominator="requests that streamed a token",
     )
-
-    def __post_init__(self) -> None:
-        check_choice(self, "since", ("request", "call"))
-        check_between(self, "q", 0, 1)
-
-    def samples(self, timelines: Sequence[Timeline]) -> Floats:
-        """Return the delays in ms. Shape (requests with a token,)."""
-        return _since(timelines, self.since, first_text=True)
 
 
 @dataclass(frozen=True)
