@@ -22,6 +22,7 @@ SHARED = ROOT.parent / "shared" / "data"
 def _places(tmp_path_factory, monkeypatch):
     """No test writes into the checkout: the store, results and tracking lie in a temporary folder of each test."""
     folder = tmp_path_factory.mktemp("places")
+    monkeypatch.delenv("EVALKIT_ROOT", raising=False)  # the Makefile sets it; a test stands in a project of its own
     for variable in ("EVALKIT_STORE", "EVALKIT_RESULTS", "EVALKIT_MLFLOW"):
         monkeypatch.setenv(variable, str(folder / variable.removeprefix("EVALKIT_").lower()))
 

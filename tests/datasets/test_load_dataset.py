@@ -206,7 +206,8 @@ WRONG_LINES = {
         "documents.jsonl", '{"text": "x"}', "documents.jsonl:3: document without an id (a text that is not empty)",
     ),
     "id that is a number": (
-        "queries.jsonl", '{"id": 3, "text": "x"}', "queries.jsonl:3: query without an id (a text that is not empty)",
+        "queries.jsonl", '{"id": 3, "text": "x"}',
+        "queries.jsonl:3: query 3: the id is a number; ids are texts, so write it as one",
     ),
     "title that is a list": (
         "documents.jsonl", '{"id": "d3", "text": "x", "title": ["y"]}',
