@@ -109,10 +109,10 @@ def measure(
     rows = {name: i for i, name in enumerate(data.queries.id)}
     questions = [data.queries.row(rows[name]) for name in asked]
     systems = {**variants, CONTROL: variants[base]}
-    # Only samples of one session can be compared, so the whole set of systems is part of each one's key.
-    session = [variants[base].fingerprint, sorted(variant.fingerprint for variant in variants.values())]
+    # Only samples taken together can be compared, so the whole set of systems is part of each one's key.
+    together = [variants[base].fingerprint, sorted(variant.fingerprint for variant in variants.values())]
     actions = {
-        label: _action(variant, [label == CONTROL, session], done, [q.digest for q in questions], timing, seed)
+        label: _action(variant, [label == CONTROL, together], done, [q.digest for q in questions], timing, seed)
         for label, variant in systems.items()
     }
     found = {label: None if retime else context.store.get(action) for label, action in actions.items()}
@@ -127,7 +127,7 @@ def measure(
 
 def _action(
     variant: Variant,
-    session: list[Any],
+    together: list[Any],
     done: Mapping[Digest, Result],
     questions: list[Digest],
     timing: Timing,
@@ -136,7 +136,7 @@ def _action(
     corpus = [done[node.recipe].blocks for node in corpus_nodes(variant)]
     threads = os.environ.get("OMP_NUM_THREADS", "")
     where = [machine(), versions(), threads, _PROTOCOL]
-    return fingerprint.digest(["timing", variant.fingerprint, session, corpus, questions, timing, seed, where])
+    return fingerprint.digest(["timing", variant.fingerprint, together, corpus, questions, timing, seed, where])
 
 
 def _as_samples(value: Value) -> Samples:
