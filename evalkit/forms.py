@@ -94,12 +94,24 @@ def _union(data: Any, options: Sequence[Any], reader: Reader, path: Path) -> Any
     if data is None and type(None) in options:
         return None
     rest = [option for option in options if option is not type(None)]
-    for option in rest[:-1]:
+    for option in rest if len(rest) > 1 else ():
         trial = Reader(reader.names, reader.texts)
         value = build(data, option, trial, path)
         if not trial.faults:
             return value
-    return build(data, rest[-1], reader, path)
+    return build(data, _meant(data, rest, reader), reader, path)  # which says what is wrong
+
+
+def _meant(data: Any, options: Sequence[Any], reader: Reader) -> Any:
+    """The option that a user most likely meant: the one that the name fits, else the one of the same kind."""
+    name = next(iter(data), None) if isinstance(data, Mapping) else data
+    maker = reader.names.get(name) if isinstance(name, str) else None
+    parts = [option for option in options if option not in _SCALARS]
+    if maker is not None:
+        parts = [option for option in parts if conforms(maker, option)] or parts
+    if isinstance(data, str | Mapping) or is_dataclass(data):
+        return (parts or list(options))[0]
+    return next((option for option in options if option in _SCALARS), options[-1])
 
 
 def _component(data: Any, hint: Any, reader: Reader, path: Path) -> Any:

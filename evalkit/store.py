@@ -132,7 +132,11 @@ class DiskStore:
 
     def record(self, key: Digest, entry: Mapping[str, Any]) -> None:
         """Write one entry into the journal."""
-        self._journal.record(key, entry)
+        self._journal.record_all({key: entry})
+
+    def record_all(self, entries: Mapping[Digest, Mapping[str, Any]]) -> None:
+        """Write entries into the journal in one step."""
+        self._journal.record_all(entries)
 
     def _is_whole(self, content: Digest) -> bool:
         path = self._object(content)
@@ -180,11 +184,11 @@ class Journal:
             found.update({key: made for key, entry in rows if (made := _entry(key, entry)) is not None})
         return found
 
-    def record(self, key: Digest, entry: Mapping[str, Any]) -> None:
-        """Write one entry; the first one of a key stays."""
-        text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
+    def record_all(self, entries: Mapping[Digest, Mapping[str, Any]]) -> None:
+        """Write entries in one transaction; the first one of a key stays."""
+        rows = [(key, json.dumps(entry, sort_keys=True, ensure_ascii=False)) for key, entry in entries.items()]
         with self._lock, self._connection() as connection:
-            connection.execute("INSERT OR IGNORE INTO journal VALUES (?, ?)", (key, text))
+            connection.executemany("INSERT OR IGNORE INTO journal VALUES (?, ?)", rows)
 
     def _connection(self) -> sqlite3.Connection:
         if self._opened is None:

@@ -34,6 +34,16 @@ class Op(Protocol):
         On the corpus side: every row can be worked on alone, so the corpus may pass in blocks.
     packages : tuple of str, optional
         Distributions whose version may change the results; stored results of other versions are not read back.
+    stored : bool, optional
+        Default True. False: worked on in every run, since nothing says when its results change.
+    journalled : bool, optional
+        Default False. True, for an embedder: every text's vector is kept in the journal, so that a kill loses none
+        and a text that was embedded once, in whatever corpus, is not embedded again.
+
+    Raises
+    ------
+    Partial
+        By an op that could do only a part of its work.
     """
 
     version: ClassVar[int]
@@ -43,6 +53,21 @@ class Op(Protocol):
 
     def __call__(self, *inputs: Any) -> Value:
         """Work on whole values; the first input that depends on the queries gives the rows."""
+
+
+class Partial(Exception):
+    """An op's result made without all of its parts: it is used and told of, and never stored.
+
+    Parameters
+    ----------
+    value : Value
+    note : str
+        What was missing.
+    """
+
+    def __init__(self, value: Value, note: str) -> None:
+        super().__init__(note)
+        self.value, self.note = value, note
 
 
 class Chunker(Op, Protocol):
@@ -67,6 +92,20 @@ class Embedder(Op, Protocol):
 
     def tokens(self, texts: list[str]) -> Array:
         """Tokens of each text before any cut: int64 of shape (n,)."""
+
+
+class FittedEmbedder(Protocol):
+    """An embedder that is made from the corpus, or from another one's vectors: expands into nodes."""
+
+    def expand(self, chunks: Node, texts: Node) -> Node:
+        """Return the node of the vectors of `texts` (`chunks` themselves, or queries)."""
+
+
+class Index(Protocol):
+    """A vector index: expands into a node that builds and one that searches."""
+
+    def expand(self, vectors: Node, query_vectors: Node, k: int) -> Node:
+        """Return the node that finds the `k` nearest vectors."""
 
 
 @runtime_checkable
@@ -232,3 +271,6 @@ class Store(Protocol):
 
     def record(self, key: Digest, entry: Mapping[str, Any]) -> None:
         """Write one entry into the journal; it survives a kill from here on."""
+
+    def record_all(self, entries: Mapping[Digest, Mapping[str, Any]]) -> None:
+        """Write entries in one step."""

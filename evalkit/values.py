@@ -16,8 +16,10 @@ import numpy as np
 
 from evalkit.columns import Array, Ragged, Strings, concat, flatten, take, unflatten
 
-FORMAT = 1
+FORMAT = 2
 """Version of the way values are laid down; a stored value of another version is made anew."""
+
+_NOT_GIVEN: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +89,17 @@ class Documents(Table):
 
 @dataclass(frozen=True, eq=False)
 class Queries(Table):
-    """Questions, sorted by id."""
+    """Questions, sorted by id.
+
+    `history` holds what was said before in the same conversation, oldest first: the user, the assistant, in turn.
+    """
 
     id: Strings
     text: Strings
+    history: Ragged[Strings] = _NOT_GIVEN
+
+    def __post_init__(self) -> None:
+        _without_history(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,12 +151,25 @@ class Rankings(Table):
 
 @dataclass(frozen=True, eq=False)
 class Prompts(Table):
-    """A question with the passages that go to the model, their titles and the documents they are from."""
+    """A question with the passages that go to the model, their titles and the documents they are from.
+
+    `history` is as in `Queries`; an assembler may have shortened it.
+    """
 
     question: Strings
     titles: Ragged[Strings]
     passages: Ragged[Strings]
     sources: Ragged[Strings]
+    history: Ragged[Strings] = _NOT_GIVEN
+
+    def __post_init__(self) -> None:
+        _without_history(self)
+
+
+def _without_history(table: Queries | Prompts) -> None:
+    """Where no history is given, every row has an empty one."""
+    if getattr(table, "history", None) is None:
+        object.__setattr__(table, "history", Ragged.of([[]] * len(table)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,11 +188,12 @@ class Prompt:
     titles: tuple[str, ...]
     passages: tuple[str, ...]
     sources: tuple[str, ...]
+    history: tuple[str, ...] = ()
 
     @classmethod
     def rows(cls, prompts: Prompts) -> list[Prompt]:
         """All rows of a table of prompts."""
-        columns = (prompts.titles, prompts.passages, prompts.sources)
+        columns = (prompts.titles, prompts.passages, prompts.sources, prompts.history)
         lists = zip(*(map(tuple, column) for column in columns), strict=True)
         return [cls(question, *row) for question, row in zip(prompts.question, lists, strict=True)]
 

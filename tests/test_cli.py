@@ -225,7 +225,7 @@ def test_reports_of_what_is_no_results_are_refused(project, call):
 
 
 def test_a_stage_that_fails_is_one_line_and_exit_1(project, call, monkeypatch):
-    from evalkit.stages.bm25 import BM25Search
+    from evalkit.stages.retrieve.bm25 import BM25Search
 
     def fails(self, index, queries):
         raise MemoryError("no memory left")

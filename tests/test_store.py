@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from evalkit.columns import Ragged, Strings
 from evalkit.errors import InputError
 from evalkit.store import CorruptArtefact, DiskStore
-from evalkit.values import Prompts, Queries, Vectors
+from evalkit.values import FORMAT, Prompts, Queries, Vectors
 
 
 def queries(*texts):
@@ -179,10 +179,10 @@ def test_an_artefact_of_an_older_format_is_made_anew(store, caplog):
     content = store.put(ACTION, VALUE, "measured", {})
     path = artefact(store, content)
     raw = path.read_bytes()
-    assert raw.count(b'"format":"1"') == 1
-    path.write_bytes(raw.replace(b'"format":"1"', b'"format":"0"'))
+    assert raw.count(f'"format":"{FORMAT}"'.encode()) == 1
+    path.write_bytes(raw.replace(f'"format":"{FORMAT}"'.encode(), b'"format":"0"'))
     assert fresh(store).get(ACTION) is None
-    assert "format 0, this version reads 1" in caplog.text
+    assert f"format 0, this version reads {FORMAT}" in caplog.text
 
 
 def test_an_action_of_an_older_format_is_worked_out_anew(store):
@@ -202,7 +202,7 @@ def test_an_action_of_an_older_format_is_worked_out_anew(store):
         "null",
         "{}",
         '{"content": "x"}',
-        '{"format": 1, "content": "x", "origin": "guessed"}',
+        '{"format": 2, "content": "x", "origin": "guessed"}',
         "\xff",
     ],
 )
@@ -218,7 +218,7 @@ def test_an_unreadable_action_is_said_and_worked_out_anew(store, caplog, text):
 @pytest.mark.parametrize("content", [None, 5, ["x"], "../../etc", ""])
 def test_an_action_that_names_no_artefact_has_no_result(store, content):
     store.put(ACTION, VALUE, "measured", {})
-    action_file(store).write_text(json.dumps({"format": 1, "content": content, "origin": "measured"}))
+    action_file(store).write_text(json.dumps({"format": 2, "content": content, "origin": "measured"}))
     assert store.get(ACTION) is None
 
 

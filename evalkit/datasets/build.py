@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from evalkit.columns import Strings
+from evalkit.columns import Ragged, Strings
 from evalkit.datasets.dataset import Dataset, Reference, Span
 from evalkit.errors import InputErrors
 from evalkit.values import Documents, Queries
@@ -81,10 +81,16 @@ def build(
             Strings.of(texts[i]["text"] for i in ids),
             Strings.of(json.dumps(texts[i].get("metadata") or {}, sort_keys=True, default=str) for i in ids),
         ),
-        queries=Queries(Strings.of(queries_sorted), Strings.of(asked[i]["text"] for i in queries_sorted)),
+        queries=Queries(
+            Strings.of(queries_sorted),
+            Strings.of(asked[i]["text"] for i in queries_sorted),
+            Ragged.of([asked[i].get("history") or () for i in queries_sorted]),
+        ),
         qrels=judged,
         answers=references,
-        attributes={i: {k: v for k, v in asked[i].items() if k not in ("id", "text")} for i in queries_sorted},
+        attributes={
+            i: {k: v for k, v in asked[i].items() if k not in ("id", "text", "history")} for i in queries_sorted
+        },
     )
 
 
@@ -105,9 +111,15 @@ def _texts(rows: Iterable[Row], kind: str, faults: Faults) -> dict[str, Mapping[
             faults.add(where, f"{kind} '{name}' has no text")
         elif not isinstance(row.get("title") or "", str):
             faults.add(where, f"{kind} '{name}': the title is not a text")
+        elif not _history(row.get("history")):
+            faults.add(where, f"{kind} '{name}': 'history' must be a list of texts: user, assistant, in turn")
         else:
             found[name], places[name] = row, where
     return found
+
+
+def _history(turns: Any) -> bool:
+    return turns is None or (isinstance(turns, list | tuple) and all(isinstance(t, str) and t for t in turns))
 
 
 def _encodable(row: Mapping[str, Any]) -> bool:

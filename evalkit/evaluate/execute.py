@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import os
 import threading
 import time
@@ -10,7 +12,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -20,12 +22,13 @@ from evalkit.datasets import Dataset
 from evalkit.errors import EvalkitError
 from evalkit.evaluate.plan import Plan
 from evalkit.machine import packages_of
-from evalkit.types import CORPUS, QUERY, Digest, Generator, Node, Op, Origin, Store
-from evalkit.values import Answer, Answers, Prompt, Prompts, Table, Value
+from evalkit.types import CORPUS, QUERY, Digest, Generator, Node, Op, Origin, Partial, Store
+from evalkit.values import Answer, Answers, Chunks, Prompt, Prompts, Queries, Table, Value, Vectors
 
 CORPUS_BLOCK = 512
 QUERY_BLOCK = 128
 _GENERATING_AT_ONCE = 8
+_EMBEDDED_AT_ONCE = 64
 _one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
 _RANK: dict[Origin, int] = {"measured": 0, "replayed": 1, "modelled": 2}
 
@@ -49,18 +52,35 @@ class Context:
     store: Store
     advance: Callable[[int], None] = lambda blocks: None
     busy: defaultdict[Digest, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    notes: list[str] = field(default_factory=list)
     _joined: OrderedDict[tuple[Digest, ...], Value] = field(default_factory=OrderedDict)
+    _held: dict[Digest, Value] = field(default_factory=dict)
+    _made: dict[Digest, tuple[Digest, Origin]] = field(default_factory=dict)
 
     def whole(self, blocks: tuple[Digest, ...]) -> Value:
         """Load all blocks of a result as one value; the last few stay in memory."""
         value = self._joined.get(blocks)
         if value is None:
-            parts = [self.store.load(block) for block in blocks]
+            parts = [self._held[block] if block in self._held else self.store.load(block) for block in blocks]
             value = parts[0] if len(parts) == 1 else type(parts[0]).concat(parts)  # type: ignore[attr-defined]
             self._joined[blocks] = value
             while len(self._joined) > 16:
                 self._joined.popitem(last=False)
         return value
+
+    def known(self, node: Node, action: Digest) -> tuple[Digest, Origin] | None:
+        """Return what an action gave: in the store or, where its op is not to be stored, in this run."""
+        return self.store.get(action) if _stored(node) else self._made.get(action)
+
+    def hold(self, action: Digest, value: Value, origin: Origin) -> Digest:
+        """Keep a result for this run alone."""
+        self._held[value.digest] = value
+        self._made[action] = value.digest, origin
+        return value.digest
+
+
+def _stored(node: Node) -> bool:
+    return bool(getattr(node.op, "stored", True))
 
 
 def worst(origins: Sequence[Origin]) -> Origin:
@@ -129,13 +149,18 @@ def run_node(node: Node, inputs: list[Result], context: Context) -> Result:
     digests, origins, from_store = [], [result.origin for result in inputs], 0
     for action, parts in actions(node, inputs):
         with context.busy[action]:
-            found = context.store.get(action)
+            found = context.known(node, action)
             if found is None:
                 started = time.perf_counter()
-                value, origin = apply(node, [context.whole(part) for part in parts], context.store)
-                note = {"op": type(node.op).__name__, "seconds": round(time.perf_counter() - started, 4)}
+                value, origin, missing = apply(node, [context.whole(part) for part in parts], context.store)
                 origin = worst([*origins, origin])
-                found = context.store.put(action, value, origin, note), origin
+                if missing:
+                    context.notes += missing
+                if missing or not _stored(node):
+                    found = context.hold(action, value, origin), origin
+                else:
+                    note = {"op": type(node.op).__name__, "seconds": round(time.perf_counter() - started, 4)}
+                    found = context.store.put(action, value, origin, note), origin
             else:
                 from_store += 1
         digests.append(found[0])
@@ -162,7 +187,8 @@ def preview(plan: Plan, given: Mapping[Digest, Result], store: Store) -> dict[Di
     known = dict(given)
     for node in plan.work:
         if all(parent.recipe in known for parent in node.inputs):
-            found = [store.get(a) for a, _ in actions(node, [known[p.recipe] for p in node.inputs])]
+            asked = actions(node, [known[p.recipe] for p in node.inputs])
+            found = [store.get(a) if _stored(node) else None for a, _ in asked]
             if all(found):
                 known[node.recipe] = Result(tuple(entry[0] for entry in found if entry))
     return {node.recipe: node.recipe in known for node in plan.work}
@@ -186,28 +212,69 @@ def told(node: Node) -> Iterator[None]:
         raise EvalkitError(f"{node.stage} ({type(node.op).__name__}): {type(error).__name__}: {error}") from error
 
 
-def apply(node: Node, inputs: Sequence[Value], store: Store | None = None) -> tuple[Value, Origin]:
+class Applied(NamedTuple):
+    """What a node's work gave: its value, where that comes from, and what was missing of it."""
+
+    value: Value
+    origin: Origin
+    missing: list[str]
+
+
+def apply(node: Node, inputs: Sequence[Value], store: Store | None = None) -> Applied:
     """Work on one node's values.
 
     On the query side, ops that are not exact by row get one row a call, so that a query's result does not depend
-    on what else was asked. A generator's answers go through the journal, if there is a store.
+    on what else was asked. A generator's answers, and the vectors of embedders that ask for it, go through the
+    journal, if there is a store.
     """
     with told(node):
         op = node.op
         origin = cast("Origin", getattr(op, "origin", "measured"))
         if not isinstance(op, Op):
-            return _generate(cast("Generator", op), cast("Prompts", inputs[0]), store), origin
+            return Applied(_generate(cast("Generator", op), cast("Prompts", inputs[0]), store), origin, [])
+        if store is not None and getattr(op, "journalled", False):
+            return Applied(_embed(node, cast("Chunks | Queries", inputs[0]), store), origin, [])
+        missing: list[str] = []
         rows = [cast("Table", v) for v, n in zip(inputs, node.inputs, strict=True) if n.per_query]
         if not node.per_query or op.row_exact or len(rows[0]) <= 1:
-            return op(*inputs), origin
+            return Applied(_call(op, inputs, missing), origin, missing)
         single = []
         for i in range(len(rows[0])):
             row = [
                 cast("Table", value).row(i) if parent.per_query else value
                 for value, parent in zip(inputs, node.inputs, strict=True)
             ]
-            single.append(cast("Table", op(*row)))
-        return type(single[0]).concat(single), origin
+            single.append(cast("Table", _call(op, row, missing)))
+        return Applied(type(single[0]).concat(single), origin, missing)
+
+
+def _call(op: Op, inputs: Sequence[Value], missing: list[str]) -> Value:
+    try:
+        return op(*inputs)
+    except Partial as partial:
+        missing.append(f"{type(op).__name__}: {partial.note}")
+        return partial.value
+
+
+def _embed(node: Node, texts: Chunks | Queries, store: Store) -> Vectors:
+    """Embed the texts that the journal does not have, a few a call; each call's vectors are kept at once."""
+    op = cast("Op", node.op)
+    side = "query" if isinstance(texts, Queries) else "passage"
+    whose = fingerprint.digest(["embedding", op, packages_of(op), side])
+    column = texts.text if isinstance(texts, Queries) else texts.searched
+    keys = [hashlib.blake2b(f"{whose}{text}".encode(), digest_size=16).hexdigest() for text in column]
+    entries = store.recall(list(dict.fromkeys(keys)))
+    found = {key: np.frombuffer(base64.b64decode(entry["float32"]), np.float32) for key, entry in entries.items()}
+    todo = list({key: i for i, key in reversed(list(enumerate(keys))) if key not in found}.values())[::-1]
+    if not todo and not found:
+        return cast("Vectors", op(texts))
+    step = 1 if node.per_query and not op.row_exact else _EMBEDDED_AT_ONCE
+    for start in range(0, len(todo), step):
+        rows = todo[start : start + step]
+        made = dict(zip((keys[i] for i in rows), cast("Vectors", op(texts.take(rows))).values, strict=True))
+        store.record_all({k: {"float32": base64.b64encode(v.tobytes()).decode()} for k, v in made.items()})
+        found.update(made)
+    return Vectors(np.stack([found[key] for key in keys]))
 
 
 def _generate(generator: Generator, prompts: Prompts, store: Store | None) -> Answers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -110,6 +111,7 @@ def run(
             "blocks": sum(len(done[n.recipe].blocks) for n in plan.work),
             "blocks from store": sum(done[n.recipe].from_store for n in plan.work),
         },
+        "incomplete": dict(Counter(context.notes)),
         "control": _control(samples, experiment.sweep.base_label, experiment.seed),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 2),

@@ -189,7 +189,7 @@ def request(
     start = time.perf_counter_ns()
     for node in order:
         before = time.perf_counter_ns()
-        values[node.recipe], _ = apply(node, [values[parent.recipe] for parent in node.inputs])
+        values[node.recipe] = apply(node, [values[parent.recipe] for parent in node.inputs]).value
         spent[node.stage] = spent.get(node.stage, 0) + time.perf_counter_ns() - before
     return time.perf_counter_ns() - start, list(spent.items())
 

@@ -61,7 +61,7 @@ class Request:
             return Queries(Strings.of([""]), Strings.of([self.text]))
         inputs = [await self.get(parent) for parent in node.inputs]
         if isinstance(node.op, Op):
-            return await self.clock.compute(node.stage, lambda: apply(node, inputs)[0])
+            return await self.clock.compute(node.stage, lambda: apply(node, inputs).value)
         prompt = Prompt.rows(cast("Prompts", inputs[0]))[0]
         with told(node):
             return Answer.table([await cast("Generator", node.op)(prompt, 0, self.clock)])

@@ -32,8 +32,8 @@ from evalkit.evaluate.execute import Context, execute, query_order, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.presets import baseline
 from evalkit.stages import BM25, Dense, FixedTokens, Whole
-from evalkit.stages.bm25 import BM25Build, BM25Search
-from evalkit.stages.index import FlatBuild, FlatSearch
+from evalkit.stages.index.flat import FlatBuild, FlatSearch
+from evalkit.stages.retrieve.bm25 import BM25Build, BM25Search
 from evalkit.store import DiskStore
 from evalkit.values import Answers, Prompts
 

@@ -14,8 +14,8 @@ from evalkit.evaluate.score import targets
 from evalkit.evaluate.timing import corpus_nodes
 from evalkit.metrics import parse
 from evalkit.stages import BM25, Dense, Whole
-from evalkit.stages.bm25 import BM25Search
-from evalkit.stages.index import FlatBuild, FlatSearch
+from evalkit.stages.index.flat import FlatBuild, FlatSearch
+from evalkit.stages.retrieve.bm25 import BM25Search
 
 RANKING, ANSWERS = (parse("MRR@10"),), (parse("MRR@10"), parse("TokenF1"))
 

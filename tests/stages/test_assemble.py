@@ -8,7 +8,7 @@ import pytest
 from evalkit.columns import Strings
 from evalkit.errors import InputError
 from evalkit.stages import SentenceTransformer, TopK
-from evalkit.stages.assemble import TakeTop
+from evalkit.stages.assemble.topk import TakeTop
 from evalkit.stages.count import CountTokens
 from evalkit.testing import check_assembler
 from evalkit.values import Chunks, Prompt, Queries, Rankings

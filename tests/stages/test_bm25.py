@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.columns import Strings
-from evalkit.stages.bm25 import BM25Build, BM25Search, tokenize
+from evalkit.stages.retrieve.bm25 import BM25Build, BM25Search, tokenize
 from evalkit.values import Chunks, Queries
 
 WORDS = st.lists(st.sampled_from(["wren", "boat", "oak", "tide", "fare", "b"]), max_size=12)
@@ -103,7 +103,7 @@ def test_the_index_is_the_same_in_another_process_whatever_its_hash_seed():
     code = """
 import sys, numpy as np
 from evalkit.columns import Strings
-from evalkit.stages.bm25 import BM25Build
+from evalkit.stages.retrieve.bm25 import BM25Build
 from evalkit.values import Chunks
 texts = Strings.of(["the wren and the oak", "a boat on the tide", "oak boat"])
 zeros = np.zeros(3, np.int64)

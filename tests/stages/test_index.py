@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evalkit.errors import InputError
 from evalkit.similarity import cosine
-from evalkit.stages.index import Flat, FlatBuild, FlatSearch
+from evalkit.stages.index.flat import Flat, FlatBuild, FlatSearch
 from evalkit.types import CORPUS, QUERY
 from evalkit.values import Vectors
 

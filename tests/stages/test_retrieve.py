@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from evalkit.columns import Strings
 from evalkit.errors import InputError
 from evalkit.stages import BM25, Dense, Hybrid, SentenceTransformer
-from evalkit.stages.retrieve import ReciprocalRankFusion
+from evalkit.stages.retrieve.fusion import ReciprocalRankFusion
 from evalkit.testing import check_retriever
-from evalkit.testing.conformance import run_node
+from evalkit.testing.conformance.given import run_node
 from evalkit.types import CORPUS, QUERY
 from evalkit.values import Chunks, Queries, Rankings
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from evalkit.stages import BM25, FixedTokens, TopK, Whole
-from evalkit.stages.bm25 import BM25Search
+from evalkit.stages.retrieve.bm25 import BM25Search
 from evalkit.testing import (
     check_assembler,
     check_chunker,

@@ -1,4 +1,4 @@
-"""The two ops of keyword search, on bm25s."""
+"""Keyword search, on bm25s."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from evalkit.columns import Array, Strings
+from evalkit.errors import InputError
 from evalkit.similarity import best_first
+from evalkit.stages.retrieve.checks import check_k
+from evalkit.types import Node
 from evalkit.values import Chunks, Queries, Rankings, Value
 
 _TOKEN = r"(?u)\b\w+\b"  # noqa: S105 - one-character tokens are kept: "form B" is not "form C"
@@ -130,3 +133,41 @@ class BM25Search:
             items.append(found[best])
             scores.append(kept[best])
         return Rankings.of(items, scores)
+
+
+@dataclass(frozen=True)
+class BM25:
+    """Keyword search by Okapi BM25, in Lucene's form.
+
+    Parameters
+    ----------
+    k1, b : float
+        Term saturation and length normalisation; the defaults are those of Anserini's and Pyserini's baselines.
+    stemmer : str or None
+        A Snowball stemmer's name.
+    stopwords : bool
+        Drop English stop words.
+    k : int
+        Chunks returned; a chunk that shares no word with the query never is.
+
+    References
+    ----------
+    Robertson et al., *Okapi at TREC-3*, 1994. Kamphuis et al., *Which BM25 do you mean?*, ECIR 2020.
+    Lù, *BM25S*, 2024.
+    """
+
+    k1: float = 0.9
+    b: float = 0.4
+    stemmer: Literal["porter", "english"] | None = "porter"
+    stopwords: bool = True
+    k: int = 10
+
+    def __post_init__(self) -> None:
+        check_k(self, self.k)
+        if self.k1 < 0 or not 0 <= self.b <= 1:
+            raise InputError(f"BM25: k1 {self.k1} and b {self.b} do not fit; k1 is at least 0 and b from 0 to 1")
+
+    def expand(self, chunks: Node, query: Node) -> Node:
+        """Build the keyword index, search it."""
+        index = Node(BM25Build(self.k1, self.b, self.stemmer, self.stopwords), (chunks,))
+        return Node(BM25Search(self.stemmer, self.stopwords, self.k), (index, query))

@@ -1,4 +1,4 @@
-"""Embedding models: texts in, unit vectors out."""
+"""Embedding by torch."""
 
 from __future__ import annotations
 

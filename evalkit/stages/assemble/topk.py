@@ -35,6 +35,7 @@ class TakeTop:
             Ragged(used.title, offsets),
             Ragged(used.text, offsets),
             Ragged(used.document, offsets),
+            queries.history,
         )
 
 

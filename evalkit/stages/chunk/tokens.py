@@ -1,4 +1,4 @@
-"""Chunkers: documents in, pieces with true character offsets out."""
+"""Chunkers that measure in tokens."""
 
 from __future__ import annotations
 
@@ -8,69 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evalkit.columns import Strings
 from evalkit.errors import InputError
 from evalkit.stages import models
-from evalkit.values import Chunks, Documents
-
-Span = tuple[int, int]
+from evalkit.stages.chunk.base import Span, SpanChunker
 
 
 @dataclass(frozen=True)
-class _Chunker:
-    """What chunkers share: spans become a table, blank edges are trimmed, empty pieces dropped."""
-
-    version: ClassVar[int] = 1
-    stage: ClassVar[str] = "chunk"
-    row_exact: ClassVar[bool] = True
-    row_wise: ClassVar[bool] = True
-
-    titles: bool = True
-
-    def __call__(self, documents: Documents) -> Chunks:
-        """Cut every document."""
-        owners, titles, texts, starts, ends = [], [], [], [], []
-        for name, title, text in zip(documents.id, documents.title, documents.text, strict=True):
-            for start, end in self.spans(text):
-                piece = text[start:end]
-                kept = piece.strip()
-                if kept:
-                    start += len(piece) - len(piece.lstrip())  # noqa: PLW2901 - the trimmed edge
-                    owners.append(name)
-                    titles.append(title if self.titles else "")
-                    texts.append(kept)
-                    starts.append(start)
-                    ends.append(start + len(kept))
-        return Chunks(
-            Strings.of(owners),
-            Strings.of(titles),
-            np.array(starts, dtype=np.int64),
-            np.array(ends, dtype=np.int64),
-            Strings.of(texts),
-        )
-
-    def spans(self, text: str) -> Iterator[Span]:
-        """Yield (start, end) of every piece, in order of start."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Whole(_Chunker):
-    """One chunk a document.
-
-    Parameters
-    ----------
-    titles : bool
-        Whether retrievers also see the document's title before the chunk.
-    """
-
-    def spans(self, text: str) -> Iterator[Span]:
-        """The whole text."""
-        yield 0, len(text)
-
-
-@dataclass(frozen=True)
-class _TokenChunker(_Chunker):
+class TokenChunker(SpanChunker):
     """Chunkers that measure in tokens of a model's tokenizer."""
 
     packages: ClassVar[tuple[str, ...]] = ("tokenizers",)
@@ -97,7 +41,7 @@ class _TokenChunker(_Chunker):
 
 
 @dataclass(frozen=True)
-class FixedTokens(_TokenChunker):
+class FixedTokens(TokenChunker):
     """Windows of `size` tokens, each beginning ``size - overlap`` tokens after the one before.
 
     Parameters
@@ -121,7 +65,7 @@ class FixedTokens(_TokenChunker):
 
 
 @dataclass(frozen=True)
-class Recursive(_TokenChunker):
+class Recursive(TokenChunker):
     """Pieces of at most `size` tokens, cut at the strongest separator that fits: paragraph, line, sentence, word.
 
     Neighbouring pieces are merged while they fit. With `overlap`, a chunk begins with as many whole pieces of the

@@ -1,32 +1,18 @@
-"""Vector indexes. Each is a pair of ops: one builds, one searches."""
+"""Exact search."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from evalkit.columns import Array
 from evalkit.errors import InputError
 from evalkit.similarity import best_first, cosine
+from evalkit.stages.index.base import FaissIndex
 from evalkit.types import Node
-from evalkit.values import Rankings, Value, Vectors
-
-
-@dataclass(frozen=True, eq=False)
-class FaissIndex(Value):
-    """A FAISS index in FAISS's own serialised form: uint8 of shape (bytes,)."""
-
-    data: Array
-
-    @cached_property
-    def loaded(self) -> Any:
-        """The index, ready to search; loaded once a process."""
-        import faiss
-
-        return faiss.deserialize_index(np.asarray(self.data))
+from evalkit.values import Rankings, Vectors
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,5 @@
+"""Assemblers: from a ranking to the prompt."""
+
+from evalkit.stages.assemble.topk import TopK
+
+__all__ = ["TopK"]

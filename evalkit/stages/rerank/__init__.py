@@ -1,0 +1,3 @@
+"""Rerankers: a ranking in, a better one out."""
+
+__all__: list[str] = []
