@@ -44,6 +44,11 @@ def store_dir() -> Path:
     return _place("EVALKIT_STORE", ".evalkit/store")
 
 
+def models_dir() -> Path:
+    """Folder of models made from other models (``EVALKIT_MODELS``, default ``.evalkit/models``)."""
+    return _place("EVALKIT_MODELS", ".evalkit/models")
+
+
 def results_dir() -> Path:
     """Folder under which each experiment writes its results (``EVALKIT_RESULTS``, default ``results``)."""
     return _place("EVALKIT_RESULTS", "results")

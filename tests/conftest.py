@@ -18,13 +18,20 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
 
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory) -> Path:
+    """One folder of derived models for the whole session: an export takes seconds."""
+    return tmp_path_factory.mktemp("models")
+
+
 @pytest.fixture(autouse=True)
-def _places(tmp_path_factory, monkeypatch):
+def _places(tmp_path_factory, models_folder, monkeypatch):
     """No test writes into the checkout: the store, results and tracking lie in a temporary folder of each test."""
     folder = tmp_path_factory.mktemp("places")
     monkeypatch.delenv("EVALKIT_ROOT", raising=False)  # the Makefile sets it; a test stands in a project of its own
     for variable in ("EVALKIT_STORE", "EVALKIT_RESULTS", "EVALKIT_MLFLOW"):
         monkeypatch.setenv(variable, str(folder / variable.removeprefix("EVALKIT_").lower()))
+    monkeypatch.setenv("EVALKIT_MODELS", str(models_folder))
 
 
 @pytest.fixture(scope="session")
