@@ -26,7 +26,18 @@ _PUBLISHED = {MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab
 """SHA-256 of the published ``model.safetensors``; a packaged copy must match."""
 
 _IDENTIFYING = (".safetensors", ".bin", ".onnx", ".json", ".txt", ".model")
+_POOLING_FLAGS = {  # one flag a mode, before sentence-transformers 5.2 wrote their names
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_POSITIONS_AFTER_PADDING = ("camembert", "mpnet", "roberta", "xlm-roberta")
 _lock = threading.RLock()
+torch_turn = threading.Lock()
+"""Held around a call of torch: it uses every core by itself, so two at once only slow each other."""
 
 
 def model_folder(name: str) -> Path:
@@ -118,6 +129,32 @@ def _write_memory(known: dict[str, str]) -> None:
 
 
 @cache
+def pooling(name: str) -> str:
+    """Return how a sentence-transformers model makes a text's vector of its tokens': ``mean``, ``cls``, ...
+
+    Names joined by ``+`` are of what else it does (``mean+Dense``). A plain transformer is pooled by its mean.
+    """
+    folder = model_folder(name)
+    modules = {str(m["type"]).rpartition(".")[2]: folder / m["path"] for m in _read(folder / "modules.json", [])}
+    stated = _read(modules.get("Pooling", folder / "1_Pooling") / "config.json", {"pooling_mode": "mean"})
+    modes = stated.get("pooling_mode") or [flag for flag in _POOLING_FLAGS if stated.get(flag)]
+    named = [modes] if isinstance(modes, str) else [_POOLING_FLAGS.get(mode, mode) for mode in modes]
+    return "+".join([*named, *sorted(modules.keys() - {"Transformer", "Pooling", "Normalize"})])
+
+
+@cache
+def longest_input(name: str) -> int:
+    """Return how many tokens a model can take, as its configuration says."""
+    config = _read(model_folder(name) / "config.json", {})
+    before = config.get("pad_token_id", 1) + 1 if config.get("model_type") in _POSITIONS_AFTER_PADDING else 0
+    return int(config.get("max_position_embeddings", 1 << 30)) - before
+
+
+def _read(path: Path, otherwise: Any) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else otherwise
+
+
+@cache
 def tokenizer(name: str) -> Any:
     """Return a model's fast tokenizer (``tokenizers.Tokenizer``), without truncation and padding."""
     from tokenizers import Tokenizer
@@ -129,17 +166,24 @@ def tokenizer(name: str) -> Any:
 
 
 @cache
-def _sentence_transformer(folder: Path) -> Any:
+def _loaded(kind: str, folder: Path) -> Any:
+    """Return a model of one of sentence-transformers' classes."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from sentence_transformers import SentenceTransformer as Model
+    import sentence_transformers
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    return Model(str(folder), device="cpu")
+    return getattr(sentence_transformers, kind)(str(folder), device="cpu")
 
 
 def sentence_transformer(name: str) -> Any:
     """Return the process's handle of a sentence-transformers model, on the CPU."""
     with _lock:
-        return _sentence_transformer(model_folder(name))
+        return _loaded("SentenceTransformer", model_folder(name))
+
+
+def cross_encoder(name: str) -> Any:
+    """Return the process's handle of a sentence-transformers cross-encoder, on the CPU."""
+    with _lock:
+        return _loaded("CrossEncoder", model_folder(name))

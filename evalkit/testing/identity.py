@@ -39,19 +39,22 @@ class Stub:
 def examples(module: ModuleType) -> list[Any]:
     """Return one instance of every component that a package exports, with its defaults.
 
-    A field without a default gets the first exported component that fits it.
+    A field without a default gets the first exported component that fits it; a component that none fits, such as one
+    of a model that a user must name, is left out.
     """
-    return [_example(getattr(module, name)) for name in module.__all__]
+    made = (_example(getattr(module, name)) for name in module.__all__)
+    return [component for component in made if component is not None]
 
 
 def _example(kind: Any) -> Any:
     hints = get_type_hints(kind)
-    needed = [p.name for p in inspect.signature(kind).parameters.values() if p.default is p.empty]
-    return kind(**{name: _fitting(hints[name])() for name in needed})
+    parameters = inspect.signature(kind).parameters.values()
+    needed = {p.name: _fitting(hints[p.name]) for p in parameters if p.default is p.empty}
+    return None if None in needed.values() else kind(**{name: fitting() for name, fitting in needed.items()})
 
 
 def _fitting(hint: Any) -> Any:
-    return next(kind for kind in components().values() if conforms(kind, hint))
+    return next((kind for kind in components().values() if conforms(kind, hint)), None)
 
 
 def check_component(component: Any, others: Mapping[str, Any] | None = None) -> None:
@@ -165,8 +168,9 @@ def _candidates(hint: Any, value: Any) -> Iterator[Any]:
     elif get_origin(hint) is Literal:
         yield from get_args(hint)
     elif get_origin(hint) is tuple:
-        yield from ((*value, item) for item in _candidates(get_args(hint)[0], None))
-        yield ()
+        items = list(_candidates(get_args(hint)[0], None))
+        yield from ((*value, *(item,) * times) for times in (1, 2) for item in items)
+        yield from (value[:-1], ()) if value else ()
     elif hint is bool:
         yield not value
     elif hint in (int, float):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +11,6 @@ from evalkit.columns import Array
 from evalkit.errors import InputError
 from evalkit.stages import models
 from evalkit.values import Chunks, Queries, Vectors
-
-_one_at_a_time = threading.Lock()  # torch uses every core by itself; two calls at once only slow each other
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class SentenceTransformer:
     def encode(self, texts: list[str]) -> Array:
         """Embed plain texts, in batches of `batch_size` sorted by length."""
         model = models.sentence_transformer(self.model)
-        with _one_at_a_time:
+        with models.torch_turn:
             limit = getattr(model[0].auto_model.config, "max_position_embeddings", self.max_length)
             if self.max_length > limit:
                 raise InputError(f"SentenceTransformer: max_length is {self.max_length}; {self.model} takes {limit}")
