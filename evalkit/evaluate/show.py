@@ -31,7 +31,7 @@ def number(value: float, unit: str) -> str:
     """Print a number with the digits its unit deserves."""
     if not math.isfinite(value):
         return "?" if math.isnan(value) else "∞" if value > 0 else "-∞"
-    if unit in ("chunks", "tokens"):
+    if unit == "chunks" or unit.endswith("tokens"):
         return f"{value:,.0f}"
     if unit == "ms":
         return f"{value:.1f}"
@@ -42,7 +42,7 @@ def results_grid(results: Results) -> Grid:
     """One row a system: every mean with its interval."""
     metrics = shown_metrics(results)
     units = dict(zip(results.summary["metric"], results.summary["unit"], strict=True))
-    heads = [f"{m} ({units[m]})" if units[m] in ("ms", "tokens") else m for m in metrics]
+    heads = [f"{m} ({units[m]})" if units[m] == "ms" or units[m].endswith("tokens") else m for m in metrics]
     columns = ("variant", "metric", "value", "low", "high")
     cells = {(v, m): numbers for v, m, *numbers in results.summary[list(columns)].itertuples(index=False)}
     rows = []

@@ -1,16 +1,19 @@
-"""Assembling prompts, and counting tokens."""
+"""Assembling prompts."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from evalkit.columns import Strings
+from evalkit.columns import Ragged, Strings
 from evalkit.errors import InputError
-from evalkit.stages import SentenceTransformer, TopK
+from evalkit.stages import Characters, History, TopK
 from evalkit.stages.assemble.topk import TakeTop
-from evalkit.stages.count import CountTokens
 from evalkit.testing import check_assembler
+from evalkit.types import Node
 from evalkit.values import Chunks, Prompt, Queries, Rankings
 
 CHUNKS = Chunks(
@@ -41,15 +44,102 @@ def test_k_below_one_is_refused(k):
         TopK(k)
 
 
-def test_tokens_are_counted_with_titles_and_special_tokens():
-    counted = CountTokens(SentenceTransformer())(CHUNKS).values.tolist()
-    assert counted == [5, 5, 3]  # [CLS] a one . [SEP]; [CLS] six [SEP]
+def test_history_passes_through():
+    history = Ragged.of([["Hello.", "Hello to you."], []])
+    made = TakeTop(1)(CHUNKS, Queries(QUERIES.id, QUERIES.text, history), RANKINGS)
+    assert [list(said) for said in made.history] == [["Hello.", "Hello to you."], []]
 
 
-def test_the_tokens_of_a_prompt_are_those_of_its_whole_text():
-    prompts = TakeTop(2)(CHUNKS, QUERIES, RANKINGS)
-    counter = SentenceTransformer()
-    assert (
-        CountTokens(counter)(prompts).values.tolist()
-        == counter.tokens(["six\n\nA\none.\n\nFirst?", "Second?"]).tolist()
-    )
+# --- what the suite refuses
+
+
+@dataclass(frozen=True)
+class Spoil:
+    """Spoils prompts in one way."""
+
+    fault: str
+
+    version: ClassVar[int] = 1
+    stage: ClassVar[str] = "assemble"
+    row_exact: ClassVar[bool] = True
+    row_wise: ClassVar[bool] = False
+
+    def __call__(self, prompts):
+        return getattr(self, self.fault)(prompts)
+
+    @staticmethod
+    def history(prompts, change):
+        return replace(prompts, history=Ragged.of([change(list(said)) for said in prompts.history]))
+
+    def reordered(self, prompts):
+        return self.history(prompts, lambda said: said[::-1])
+
+    def half_a_turn(self, prompts):
+        return self.history(prompts, lambda said: said[1:])
+
+    def the_first_turns(self, prompts):
+        return self.history(prompts, lambda said: said[:2])
+
+    def other_words(self, prompts):
+        return self.history(prompts, lambda said: [message.upper() for message in said])
+
+    def added(self, prompts):
+        return self.history(prompts, lambda said: [*said, "And?", "So."])
+
+    def swapped(self, prompts):
+        return replace(prompts, passages=Ragged.of([list(row)[::-1] for row in prompts.passages]))
+
+    def rewritten(self, prompts):
+        return replace(prompts, passages=Ragged.of([[f"It says {t}" for t in row] for row in prompts.passages]))
+
+    def blank(self, prompts):
+        return replace(prompts, passages=Ragged.of([[" " for _ in row] for row in prompts.passages]))
+
+    def titled(self, prompts):
+        return replace(prompts, titles=Ragged.of([["T" for _ in row] for row in prompts.titles]))
+
+    def numbered(self, prompts):
+        return self.history(prompts, lambda said: [f"{len(prompts)} {m}" if not i else m for i, m in enumerate(said)])
+
+
+@dataclass(frozen=True)
+class Spoilt(TopK):
+    fault: str = ""
+
+    def expand(self, chunks, query, found):
+        return Node(Spoil(self.fault), (super().expand(chunks, query, found),))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("reordered", "not the last messages in their order"),
+        ("half_a_turn", "the user and the assistant change places"),
+        ("the_first_turns", "not the last messages in their order"),
+        ("other_words", "not the last messages in their order"),
+        ("added", "which is more"),
+        ("swapped", "is not from what was retrieved"),
+        ("rewritten", "is not from what was retrieved"),
+        ("blank", "a blank passage"),
+        ("titled", "was not retrieved with the title 'T'"),
+        ("numbered", "depends on the others"),
+    ],
+)
+def test_an_assembler_that_spoils_its_prompts_is_refused(fault, message):
+    with pytest.raises(AssertionError, match=message):
+        check_assembler(Spoilt(fault=fault))
+
+
+@dataclass(frozen=True)
+class Boastful(TopK):
+    limit: int = 20
+    counter: Any = field(default_factory=Characters)
+
+    def __str__(self):
+        return "Boastful"
+
+
+def test_an_assembler_that_breaks_its_own_limit_is_refused_also_where_it_is_inside_another():
+    for assembler in (Boastful(), History(Boastful())):
+        with pytest.raises(AssertionError, match=r"passages of \d+, the limit is 20"):
+            check_assembler(assembler)
