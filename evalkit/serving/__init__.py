@@ -2,6 +2,7 @@
 
 from evalkit.serving.clock import VirtualClock
 from evalkit.serving.layers import Cache
+from evalkit.serving.migration import Migration
 from evalkit.serving.replay import Arrival, Replay, replay
 
-__all__ = ["Arrival", "Cache", "Replay", "VirtualClock", "replay"]
+__all__ = ["Arrival", "Cache", "Migration", "Replay", "VirtualClock", "replay"]

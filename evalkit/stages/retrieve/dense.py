@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from evalkit.errors import InputError
 from evalkit.stages.embed import SentenceTransformer
 from evalkit.stages.embed.base import embedded
 from evalkit.stages.index import Flat
 from evalkit.stages.retrieve.checks import check_k
+from evalkit.stages.retrieve.dropping import AtLeast
 from evalkit.types import Embedder, FittedEmbedder, Index, Node
 
 
@@ -21,6 +23,9 @@ class Dense:
     index : Index
     k : int
         Chunks returned.
+    floor : float or None
+        The least cosine, from -1 to 1, as the index scores it: what is less near is dropped, so that fewer than `k`
+        chunks, or none, may be returned. None: no floor.
 
     References
     ----------
@@ -30,11 +35,15 @@ class Dense:
     embedder: Embedder | FittedEmbedder = field(default_factory=SentenceTransformer)
     index: Index = field(default_factory=Flat)
     k: int = 10
+    floor: float | None = None
 
     def __post_init__(self) -> None:
         check_k(self, self.k)
+        if self.floor is not None and not -1 <= self.floor <= 1:
+            raise InputError(f"Dense: floor is {self.floor}; it is a cosine, from -1 to 1")
 
     def expand(self, chunks: Node, query: Node) -> Node:
-        """Embed both sides, build, search."""
+        """Embed both sides, build, search; a floor is a step of its own, so that all floors share one search."""
         corpus, asked = embedded(self.embedder, chunks, chunks), embedded(self.embedder, chunks, query)
-        return self.index.expand(corpus, asked, self.k)
+        found = self.index.expand(corpus, asked, self.k)
+        return found if self.floor is None else Node(AtLeast(float(self.floor)), (found,))
