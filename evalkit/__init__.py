@@ -6,19 +6,21 @@
 >>> results.compare()
 """
 
-from evalkit import metrics, presets, reporting, serving, stages
+from evalkit import metrics, presets, reporting, serving, stages, tuning
 from evalkit._version import __version__
 from evalkit.datasets import Dataset, load_dataset
 from evalkit.errors import EvalkitError, InputError
 from evalkit.evaluate import Experiment, Results, Timing, run
 from evalkit.serving import replay
 from evalkit.spec import load_experiment
+from evalkit.stages.retrieve.custom import retriever
 from evalkit.sweep import Sweep
 from evalkit.tracking import track
+from evalkit.tuning import fit_alpha
 from evalkit.variants import Service, Variant
 
 __all__ = [
     "Dataset", "EvalkitError", "Experiment", "InputError", "Results", "Service", "Sweep", "Timing", "Variant",
-    "__version__", "load_dataset", "load_experiment", "metrics", "presets", "replay", "reporting", "run",
-    "serving", "stages", "track",
+    "__version__", "fit_alpha", "load_dataset", "load_experiment", "metrics", "presets", "replay", "reporting",
+    "retriever", "run", "serving", "stages", "track", "tuning",
 ]  # fmt: skip

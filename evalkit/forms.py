@@ -47,6 +47,10 @@ class Reader:
         return _WRONG
 
 
+class Printed:
+    """A value that a spec can only name: it is written as the text that it prints."""
+
+
 _WRONG: Any = object()
 """Stands for a value whose fault was noted."""
 
@@ -70,6 +74,8 @@ def build(data: Any, hint: Any, reader: Reader, path: Path = ()) -> Any:
             return reader.fault(path, f"a mapping is needed, not {_kind(data)}")
         found = {key: build(item, args[1], reader, (*path, key)) for key, item in data.items()}
         return _WRONG if any(item is _WRONG for item in found.values()) else found
+    if Callable in (hint, origin):
+        return data if callable(data) else reader.fault(path, f"a function is needed, not {_kind(data)}")
     if hint in _SCALARS:
         return _scalar(data, hint, reader, path)
     return _component(data, hint, reader, path)
@@ -255,7 +261,7 @@ def plain(value: Any, texts: tuple[type, ...] = ()) -> Any:
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, texts):
+    if isinstance(value, (*texts, Printed)):
         return str(value)
     if isinstance(value, Mapping):
         return {key: plain(item, texts) for key, item in value.items()}

@@ -32,6 +32,8 @@ class Sweep:
         field that only some of the components have applies to those alone.
     zip : {dotted path: values}
         Values taken side by side, so all lists are of one length; combined with every point of the grid.
+    systems : {name: Variant}
+        More variants, by names of your own. One that the base or a point of the grid equals gives it its name.
 
     Raises
     ------
@@ -42,6 +44,7 @@ class Sweep:
     base: Variant = field(default_factory=Variant)
     grid: Axes = field(default_factory=dict)
     zip: Axes = field(default_factory=dict)
+    systems: Mapping[str, Variant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("grid", "zip"):
@@ -61,7 +64,24 @@ class Sweep:
         object.__setattr__(self, "grid", axes["grid"])
         object.__setattr__(self, "zip", axes["zip"])
         self._try_points(faults)
+        self._check_systems(faults)
         faults.check()
+
+    def _check_systems(self, faults: _Faults) -> None:
+        systems: Any = self.systems
+        if not isinstance(systems, Mapping):
+            faults.add(("systems",), f"a mapping from names to variants is needed, not {type(systems).__name__}")
+            return
+        first: dict[str, str] = {}
+        for name, variant in systems.items():
+            if not isinstance(name, str) or not name.strip():
+                faults.add(("systems", name), "a name is a text that is not empty")
+            elif not isinstance(variant, Variant):
+                faults.add(("systems", name), f"a Variant is needed, not {type(variant).__name__}")
+            elif (other := first.setdefault(variant.fingerprint, name)) != name:
+                faults.add(("systems", name), f"is the same system as '{other}'; leave one out")
+            elif name == "base" and variant.fingerprint != self.base.fingerprint:
+                faults.add(("systems", name), "is what the sweep's base is called; choose another name")
 
     def _fit(self, axes: Mapping[str, Axes], faults: _Faults) -> dict[str, tuple[Any, ...]]:
         """Turn the axes' values into what their fields hold, so that `BM25` may be written as text."""
@@ -127,14 +147,17 @@ class Sweep:
 
         A label names what was set (``retrieve.k=5``); a base that no point of the grid equals is ``base``.
         """
+        named = {variant.fingerprint: name for name, variant in self.systems.items()}
         found: dict[str, Variant] = {}
         seen: set[str] = set()
         for point in self._points():
             variant, used = _apply(self.base, self._values(point))
             if variant.fingerprint not in seen:
                 seen.add(variant.fingerprint)
-                found[_label(used, found)] = variant
-        return found if self.base.fingerprint in seen else {"base": self.base, **found}
+                found[named.get(variant.fingerprint) or _label(used, {**found, **self.systems})] = variant
+        if self.base.fingerprint not in seen:
+            found = {named.get(self.base.fingerprint, "base"): self.base, **found}
+        return found | {name: variant for name, variant in self.systems.items() if name not in found}
 
     @property
     def base_label(self) -> str:

@@ -27,7 +27,7 @@ class Op(Protocol):
     version : int
         Raised when the code gives other results; part of the identity.
     stage : str
-        Where its time is booked: chunk, embed, index, search, fuse, rerank, assemble.
+        Where its time is booked: chunk, embed, index, filter, rewrite, search, fuse, rerank, assemble.
     row_exact : bool
         ``op(rows)[i]`` equals ``op(rows[i:i+1])`` to the bit, for the rows of queries.
     row_wise : bool

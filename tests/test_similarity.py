@@ -64,5 +64,15 @@ def test_equal_vectors_have_cosine_exactly_one_and_none_has_more(seed, d):
         assert cosine(vectors, vector).max() == 1.0
 
 
+@given(SEEDS, st.integers(1, 20), st.integers(1, 9), st.sampled_from([1, 2, 3, 7, 9, 64, 384]))
+def test_many_queries_with_vectors_of_their_own_give_what_each_gives_alone(seed, queries, n, d):
+    rng = np.random.default_rng(seed)
+    pool = unit(rng, 30, d)
+    asked, items = pool[:queries], rng.integers(0, 30, (queries, n))
+    together = cosine(pool[items], asked)
+    assert together.tolist() == [cosine(pool[row], query).tolist() for row, query in zip(items, asked, strict=True)]
+
+
 def test_the_cosine_of_no_vectors_is_empty():
     assert cosine(np.zeros((0, 3), np.float32), np.zeros(3, np.float32)).shape == (0,)
+    assert cosine(np.zeros((2, 0, 3), np.float32), np.zeros((2, 3), np.float32)).shape == (2, 0)

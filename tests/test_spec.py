@@ -7,12 +7,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import RETRIEVERS
 
 from evalkit import Experiment, Sweep, Timing, presets
 from evalkit.errors import InputError, InputErrors
 from evalkit.metrics import parse
 from evalkit.spec import dumps, load_experiment, loads, names
-from evalkit.stages import BM25, Dense, FixedTokens, Hybrid, Recursive, SentenceTransformer, TopK, Whole
+from evalkit.stages import BM25, RRF, Dense, FixedTokens, Hybrid, Recursive, SentenceTransformer, TopK, Whole
 from evalkit.variants import Variant
 
 HEAD = "name: a\ndataset: b\n"
@@ -29,7 +30,7 @@ numbers = st.integers(1, 10_000)
 retrievers = st.one_of(
     st.builds(Dense, k=numbers, embedder=st.builds(SentenceTransformer, query_prefix=st.text(max_size=5))),
     st.builds(BM25, k1=st.floats(0, 9), b=shares, stemmer=st.sampled_from(["porter", "english", None]), k=numbers),
-    st.builds(Hybrid, alpha=shares | st.sampled_from([0, 1]), c=st.integers(0, 99), k=numbers),
+    st.builds(Hybrid, alpha=shares | st.sampled_from([0, 1]), fusion=st.builds(RRF, c=st.integers(0, 99)), k=numbers),
 )
 chunkers = st.one_of(
     st.builds(Whole, titles=st.booleans()),
@@ -148,7 +149,7 @@ def test_every_name_in_a_spec_is_a_class_or_preset_that_is_exported():
         ),
         (
             HEAD + "sweep: {base: {retrieve: Whole}}",
-            "s.yaml:3: sweep.base.retrieve: Whole cannot stand here; known: BM25, Dense, Hybrid",
+            f"s.yaml:3: sweep.base.retrieve: Whole cannot stand here; known: {RETRIEVERS}",
         ),
         (
             HEAD + "sweep: {base: {retrieve: {BM25: {k1: .nan}}}}",
@@ -214,7 +215,7 @@ sed: 1
         ("retrieve", "{BM25: {k1: -0.1}}"),
         ("retrieve", "{Hybrid: {alpha: -0.01}}"),
         ("retrieve", "{Hybrid: {alpha: 1.01}}"),
-        ("retrieve", "{Hybrid: {c: -1}}"),
+        ("retrieve", "{Hybrid: {k: 0}}"),
         ("assemble", "{TopK: {k: 0}}"),
         ("generate", "{Extractive: {embedder: SentenceTransformer, sentences: 0}}"),
     ],

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import HashedWords, dense, hybrid
+from toys import RETRIEVERS, HashedWords, dense, hybrid, keywords
 
 from evalkit import Sweep, Variant, presets
-from evalkit.errors import InputErrors
+from evalkit.errors import InputError, InputErrors
 from evalkit.stages import BM25, Dense, FixedTokens, Hybrid, Recursive, Whole
 from evalkit.sweep import get_path, has_path, parameters, paths_of
 
@@ -192,7 +192,7 @@ def test_a_bad_value_on_a_conditional_axis_is_told_at_its_place():
             "zip.retrieve.k: is in the grid too; give its values in one place",
         ),
         ({"base": Dense()}, "base: a Variant is needed, not Dense"),
-        ({"grid": {"retrieve": [Whole()]}}, "grid.retrieve.0: Whole cannot stand here; known: BM25, Dense, Hybrid"),
+        ({"grid": {"retrieve": [Whole()]}}, f"grid.retrieve.0: Whole cannot stand here; known: {RETRIEVERS}"),
     ],
 )
 def test_axes_of_the_wrong_shape_are_refused(axes, what):
@@ -222,3 +222,26 @@ def test_every_field_counts_in_a_variants_identity():
     changed = [list(Sweep(BASE, {path: [value]}).variants().values())[-1] for path, value in changes.items()]
     assert len({v.fingerprint for v in (BASE, *changed)}) == 1 + len(changes)
     assert replace(BASE).fingerprint == BASE.fingerprint
+
+
+def test_named_systems_stand_beside_the_grid_and_name_what_they_equal():
+    base, five = dense(k=3), dense(k=5)
+    sweep = Sweep(base, grid={"retrieve.k": [3, 5]}, systems={"five": five, "words": keywords()})
+    assert sweep.variants() == {"retrieve.k=3": base, "five": five, "words": keywords()}
+    assert sweep.base_label == "retrieve.k=3"
+    assert Sweep(base, systems={"ours": base, "words": keywords()}).base_label == "ours"
+
+
+@pytest.mark.parametrize(
+    ("systems", "fault"),
+    [
+        ({"a": 1}, "systems.a: a Variant is needed"),
+        ({"": keywords()}, "a name is a text"),
+        ({"a": keywords(), "b": keywords()}, "is the same system as 'a'"),
+        ({"base": keywords()}, "choose another name"),
+        ([keywords()], "a mapping from names to variants"),
+    ],
+)
+def test_systems_that_cannot_be_told_apart_or_run_are_refused(systems, fault):
+    with pytest.raises(InputError, match=fault):
+        Sweep(dense(), systems=systems)

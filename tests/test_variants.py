@@ -12,7 +12,7 @@ from evalkit import Service, presets
 from evalkit.serving import Cache
 from evalkit.types import CORPUS, QUERY
 
-TOYS = [dense(), keywords(), hybrid(), presets.baseline(), presets.keywords(), presets.hybrid()]
+TOYS = [dense(), keywords(), hybrid(), *(getattr(presets, name)() for name in presets.__all__)]
 
 
 @pytest.mark.parametrize("variant", TOYS, ids=lambda v: type(v.retrieve).__name__)
@@ -64,7 +64,9 @@ def test_a_service_is_its_variant_and_every_layer_in_order():
 
 
 def test_presets_are_values():
-    for preset in (presets.baseline, presets.keywords, presets.hybrid):
+    made = [getattr(presets, name) for name in presets.__all__]
+    assert len({preset().fingerprint for preset in made}) == len(made)
+    for preset in made:
         assert preset() == preset()
         assert preset().fingerprint == preset().fingerprint
     assert presets.hybrid(0.3).retrieve.alpha == 0.3

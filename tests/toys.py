@@ -18,13 +18,20 @@ import numpy as np
 from evalkit import Variant
 from evalkit.datasets import Dataset
 from evalkit.datasets.build import Row, build
+from evalkit.forms import conforms
 from evalkit.stages import BM25, Dense, FixedTokens, Hybrid, Whole
+from evalkit.types import Retriever
 from evalkit.values import Answer, Chunks, Prompt, Queries, Vectors
+from evalkit.variants import components
 
 CALLS = "TOYS_CALLS"
 """Names the file in which every call of an `Echo` leaves a line, so that counts outlive a killed process."""
 KILL_AFTER = "TOYS_KILL_AFTER"
 """After how many of these lines the process is killed."""
+
+
+RETRIEVERS = ", ".join(sorted(name for name, part in components().items() if conforms(part, Retriever)))
+"""What errors list where a retriever is needed."""
 
 
 def words(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from evalkit import fingerprint
@@ -98,6 +98,6 @@ class _Deepener:
 
     @staticmethod
     def _family(op: Any, node: Node) -> Digest:
-        rest = {f.name: getattr(op, f.name) for f in fields(op) if f.name != "k"}
+        rest = {name: value for name, value in fingerprint.identity(op).items() if name != "k"}
         inputs = [parent.recipe for parent in node.inputs]
         return fingerprint.digest([fingerprint.class_name(type(op)), op.version, rest, inputs])

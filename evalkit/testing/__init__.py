@@ -9,6 +9,8 @@ from evalkit.testing.conformance import (
     check_chunker,
     check_embedder,
     check_generator,
+    check_index,
+    check_reranker,
     check_retriever,
 )
 from evalkit.testing.corpus import tiny_dataset
@@ -21,6 +23,8 @@ __all__ = [
     "check_component",
     "check_embedder",
     "check_generator",
+    "check_index",
+    "check_reranker",
     "check_retriever",
     "examples",
     "tiny_dataset",

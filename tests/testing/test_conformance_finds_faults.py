@@ -17,6 +17,7 @@ from evalkit.testing import (
     check_component,
     check_embedder,
     check_generator,
+    check_reranker,
     check_retriever,
 )
 from evalkit.testing.corpus import tiny_dataset
@@ -272,6 +273,91 @@ def test_a_retriever_without_fault_passes():
 )
 def test_a_broken_retriever_is_refused(fault, message):
     refused(check_retriever, Spoilt(fault=fault, k=40), message)
+
+
+# --- rerankers
+
+
+@dataclass(frozen=True)
+class TurnRound:
+    """Turns the first `depth` chunks of every ranking round, keeps `k` of them, and has one fault at will."""
+
+    fault: str
+    depth: int
+    k: int
+
+    version: ClassVar[int] = 1
+    stage: ClassVar[str] = "rerank"
+    row_exact: ClassVar[bool] = True
+    row_wise: ClassVar[bool] = False
+    prefix_exact: ClassVar[bool] = True
+    calls: ClassVar[list[int]] = [0]
+
+    def __call__(self, queries, rankings):
+        self.calls[0] += 1
+        if self.fault == "kind":
+            return queries
+        if self.fault == "writes":
+            rankings.scores.values[:] = 0
+        head = rankings if self.fault == "depth" else rankings.top(self.depth)
+        found = [self.turned(items) for items in head.items]
+        scores = [1 / np.arange(1, len(items) + 1) for items in found]
+        if self.fault == "others":
+            scores = [row / len(queries) for row in scores]
+        if self.fault == "ascending":
+            scores = [row[::-1] for row in scores]
+        made = Rankings.of(found, scores)
+        if self.fault == "int64":
+            return replace(made, items=replace(made.items, values=made.items.values.astype(np.int64)))
+        return made
+
+    def turned(self, items):
+        if self.fault == "heads":
+            return items[: self.k][::-1]
+        if self.fault == "nothing":
+            return items[:0]
+        if self.fault == "added" and not len(items):
+            return np.zeros(1, np.int32)
+        if self.fault == "twice":
+            return np.repeat(items[::-1], 2)[: self.k]
+        if self.fault == "random":
+            return np.roll(items, self.calls[0])[: self.k]
+        return items[::-1][: None if self.fault == "k" else self.k]
+
+
+@dataclass(frozen=True)
+class Backwards:
+    fault: str = ""
+    k: int = 10
+    depth: int = 50
+
+    def expand(self, chunks, query, ranking):
+        return Node(TurnRound(self.fault, self.depth, self.k), (query, ranking))
+
+
+def test_a_reranker_without_fault_passes():
+    check_reranker(Backwards())
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("kind", "gives Queries, not Rankings"),
+        ("writes", "writes into what it is given"),
+        ("ascending", "not in order"),
+        ("twice", "a chunk twice"),
+        ("int64", "int64.*, not int32"),
+        ("added", "were not in the ranking"),
+        ("nothing", "every ranking is empty"),
+        ("random", "a second call gives another ranking"),
+        ("others", "alone gives another ranking"),
+        ("k", "chunks with k = 1"),
+        ("depth", "what lies below changes the ranking"),
+        ("heads", "TurnRound is prefix_exact, but"),
+    ],
+)
+def test_a_broken_reranker_is_refused(fault, message):
+    refused(check_reranker, Backwards(fault), message)
 
 
 # --- assemblers and generators

@@ -17,21 +17,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evalkit.forms import conforms
+from evalkit.stages.counting import Counter
 from evalkit.testing.conformance.assemblers import check_assembler
 from evalkit.testing.conformance.chunkers import check_chunker, hard_documents
+from evalkit.testing.conformance.counters import check_counter
 from evalkit.testing.conformance.embedders import check_embedder
 from evalkit.testing.conformance.generators import check_generator
+from evalkit.testing.conformance.indexes import check_index
+from evalkit.testing.conformance.rerankers import check_reranker
 from evalkit.testing.conformance.retrievers import check_retriever
 from evalkit.testing.identity import check_component
-from evalkit.types import Assembler, Chunker, Embedder, Generator, Retriever
+from evalkit.types import Assembler, Chunker, Embedder, Generator, Index, Reranker, Retriever
 
 __all__ = [
     "SUITES",
     "check",
     "check_assembler",
     "check_chunker",
+    "check_counter",
     "check_embedder",
     "check_generator",
+    "check_index",
+    "check_reranker",
     "check_retriever",
     "hard_documents",
     "roles",
@@ -40,8 +47,11 @@ __all__ = [
 SUITES: Mapping[str, tuple[Any, Callable[[Any], None]]] = {
     "chunker": (Chunker, check_chunker),
     "embedder": (Embedder, check_embedder),
+    "index": (Index, check_index),
     "retriever": (Retriever, check_retriever),
+    "reranker": (Reranker, check_reranker),
     "assembler": (Assembler, check_assembler),
+    "counter": (Counter, check_counter),
     "generator": (Generator, check_generator),
 }
 """By role: the protocol that tells who has it, and the suite."""

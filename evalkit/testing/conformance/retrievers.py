@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from evalkit.testing.conformance.given import corpus_side, run_node, searched
-from evalkit.types import CORPUS, QUERY, Digest
+from evalkit.testing.corpus import tiny_dataset
+from evalkit.testing.identity import Stub
+from evalkit.types import CORPUS, QUERY, Digest, Node
 from evalkit.values import Rankings, Value
 
 
@@ -25,8 +27,10 @@ def check_retriever(retriever: Any) -> None:
         With the query and what does not hold.
     """
     chunks, queries = searched()
-    top = retriever.expand(CORPUS, QUERY)
-    known: dict[Digest, Value] = {CORPUS.recipe: chunks, QUERY.recipe: queries, **corpus_side}
+    cut = Node(Stub(), (CORPUS,))  # not the corpus itself: a retriever may look at the documents too
+    top = retriever.expand(cut, QUERY)
+    given: dict[Digest, Value] = {CORPUS.recipe: tiny_dataset().documents, cut.recipe: chunks}
+    known = {**corpus_side, **given, QUERY.recipe: queries}
     found = run_node(top, known)
     assert isinstance(found, Rankings), f"{retriever}: gives {type(found).__name__}, not Rankings"
     check_rankings(retriever, found, len(queries), len(chunks))
@@ -43,11 +47,11 @@ def check_retriever(retriever: Any) -> None:
     assert rows([]) == found.take([]).digest, f"{retriever}: rankings of no queries"
 
     if hasattr(retriever, "k"):
-        deep = run_node(replace(retriever, k=1000).expand(CORPUS, QUERY), known)
+        deep = run_node(replace(retriever, k=1000).expand(cut, QUERY), known)
         assert isinstance(deep, Rankings)
         check_rankings(retriever, deep, len(queries), len(chunks))
         for k in (1, 2, 7, len(chunks)):
-            head = run_node(replace(retriever, k=k).expand(CORPUS, QUERY), known)
+            head = run_node(replace(retriever, k=k).expand(cut, QUERY), known)
             assert isinstance(head, Rankings)
             assert np.diff(head.items.offsets).max() <= k, f"{retriever}: more than k = {k} chunks"
             assert head.digest == deep.top(k).digest, (
