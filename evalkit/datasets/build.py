@@ -168,12 +168,13 @@ def _references(
         if not isinstance(places, list | tuple):
             faults.add(where, f"answer to query '{query}': 'evidence' must be a list of {{document, start, end}}")
             continue
-        evidence = [span for item in places if (span := _span(item, texts, where, faults))]
+        evidence = [span for item in places if (span := read_span(item, texts, where, faults))]
         found[query] = Reference(text, tuple(alternatives), tuple(evidence))
     return found
 
 
-def _span(item: Any, texts: Mapping[str, Mapping[str, Any]], where: str, faults: Faults) -> Span | None:
+def read_span(item: Any, texts: Mapping[str, Mapping[str, Any]], where: str, faults: Faults) -> Span | None:
+    """Check one evidence span; None, and a fault, if it is not in its document."""
     try:
         span = Span(item["document"], item["start"], item["end"])
     except (TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""Reading data sets from folders: the native format and BEIR's."""
+"""Reading data sets from folders: the native format, BEIR's, and questions with excerpts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from evalkit.datasets.build import Faults, Row, build
 from evalkit.datasets.dataset import Dataset
+from evalkit.datasets.spans import QUESTIONS, load_spans
 from evalkit.errors import InputError
 from evalkit.paths import resolve
 
@@ -23,10 +24,11 @@ def load_dataset(path: str | os.PathLike[str], *, split: str | None = None) -> D
     ----------
     path : path
         Relative paths start at the project root. A folder in the native format (``documents.jsonl``,
-        ``queries.jsonl``, ``qrels.tsv`` and, if there are any, ``answers.jsonl``) or in BEIR's (``corpus.jsonl``,
-        ``queries.jsonl``, ``qrels/test.tsv``).
+        ``queries.jsonl``, ``qrels.tsv`` and, if there are any, ``answers.jsonl``), in BEIR's (``corpus.jsonl``,
+        ``queries.jsonl``, ``qrels/test.tsv``), or with questions and excerpts (``questions.csv``, ``corpora/``; see
+        `evalkit.datasets.spans.load_spans`).
     split : str, optional
-        Native: keep the queries whose ``split`` is this. BEIR: the file in ``qrels/`` (default ``test``).
+        BEIR: the file in ``qrels/`` (default ``test``). Otherwise: keep the queries whose ``split`` is this.
 
     Raises
     ------
@@ -38,10 +40,16 @@ def load_dataset(path: str | os.PathLike[str], *, split: str | None = None) -> D
         raise InputError(f"data set {path}: no such folder ({folder})")
     if (folder / "documents.jsonl").is_file():
         data = _native(folder)
-        return data.split(split) if split else data
-    if (folder / "corpus.jsonl").is_file():
-        return _beir(folder, split or "test")
-    raise InputError(f"data set {path}: neither documents.jsonl (native format) nor corpus.jsonl (BEIR) in {folder}")
+    elif (folder / "corpus.jsonl").is_file():
+        data, split = _beir(folder, split or "test"), None
+    elif (folder / QUESTIONS).is_file():
+        data = load_spans(folder)
+    else:
+        raise InputError(
+            f"data set {path}: neither documents.jsonl (native format) nor corpus.jsonl (BEIR) nor {QUESTIONS} "
+            f"(questions with excerpts) in {folder}"
+        )
+    return data.split(split) if split else data
 
 
 def _native(folder: Path) -> Dataset:

@@ -101,7 +101,7 @@ def run(
     manifest = {
         "spec": experiment.plain(),
         "parameters": {label: parameters(variant) for label, variant in variants.items()},
-        "data": _describe(data),
+        "data": _describe(data, experiment.metrics),
         "versions": versions(),
         "machine": machine(),
         "commit": _commit(),
@@ -142,6 +142,8 @@ def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None
     """Say why a metric cannot be computed from this data; None if it can."""
     if metric.needs == "ranking" and len(data.unjudged) == len(data.queries):
         return f"data set {data.name}: none of its queries is judged, which {metric} needs"
+    if metric.needs == "spans" and len(_without_evidence(data)) == len(data.queries):
+        return f"data set {data.name}: no reference answer has evidence spans, which {metric} needs; leave it out"
     if metric.needs == "answers" and not data.answers:
         return f"data set {data.name}: no reference answers, which {metric} needs; leave it out"
     if metric.needs == "latency" and not isinstance(metric, LatencyMetric):
@@ -226,7 +228,13 @@ def _control(samples: Mapping[str, Samples], base: str, seed: int) -> dict[str, 
     }
 
 
-def _describe(data: Dataset) -> dict[str, Any]:
+def _without_evidence(data: Dataset) -> list[str]:
+    """Queries whose answer names no place in the documents: left out of span metrics."""
+    return [q for q in data.queries.id if q not in data.answers or not data.answers[q].evidence]
+
+
+def _describe(data: Dataset, metrics: Sequence[Metric]) -> dict[str, Any]:
+    spans = any(metric.needs == "spans" for metric in metrics)
     return {
         "name": data.name,
         "digest": data.digest,
@@ -234,6 +242,7 @@ def _describe(data: Dataset) -> dict[str, Any]:
         "queries": len(data.queries),
         "judgements": sum(len(judged) for judged in data.qrels.values()),
         "unjudged queries": list(data.unjudged),
+        **({"queries without evidence": _without_evidence(data)} if spans else {}),
     }
 
 

@@ -13,16 +13,18 @@ from evalkit.datasets import Dataset
 from evalkit.errors import InputError
 from evalkit.evaluate.execute import Context, Result
 from evalkit.evaluate.timing import Samples, corpus_nodes
-from evalkit.metrics import Judged, Metric, Qrels, evaluate
+from evalkit.metrics import Judged, Metric, PrecisionOmega, Qrels, evaluate
 from evalkit.metrics import Rankings as DocumentRankings
-from evalkit.stages import SentenceTransformer
-from evalkit.stages.count import Counts, CountTokens
+from evalkit.stages.count import CountPrompts, Counts, CountTokens
+from evalkit.stages.counting import Tokens
 from evalkit.types import QUERY, Digest, Node, Origin
 from evalkit.values import Answers, Chunks, Queries, Rankings
 from evalkit.variants import Variant
 
-_SEAM = {"ranking": "retrieve", "answers": "answer"}
+_SEAM = {"ranking": "retrieve", "spans": "retrieve", "answers": "answer"}
 PROMPT_TOKENS = "PromptTokens"
+PROMPT_COUNTER = Tokens()
+"""Counts every system's prompts, whatever model answers: lengths compare, and the unit says whose tokens they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +65,10 @@ def targets(variant: Variant, metrics: Sequence[Metric], timed: bool) -> dict[st
             raise InputError(f"metric {metric} needs {metric.needs} records, which an evaluation does not make")
         wanted[_SEAM[metric.needs]] = seams[_SEAM[metric.needs]]  # type: ignore[index]
     if "answer" in wanted:
-        wanted[PROMPT_TOKENS] = Node(CountTokens(SentenceTransformer()), (seams["prompt"],))
+        wanted[PROMPT_TOKENS] = Node(CountPrompts(PROMPT_COUNTER), (seams["prompt"],))
     for node in corpus_nodes(variant):
         if hasattr(node.op, "max_length"):
-            wanted.setdefault("truncated", Node(CountTokens(cast("Any", node.op)), (seams["chunks"],)))
+            wanted.setdefault("truncated", Node(CountTokens(cast("Any", node.op)), node.inputs))
         if timed:
             wanted[node.recipe] = node
     return wanted
@@ -100,13 +102,17 @@ class Scorer:
             names = [str(q) for q in evaluation.queries]
             for metric, values in zip(evaluation.metrics, evaluation.values, strict=True):
                 scored.append(Scored(str(metric), names, values, metric.unit, result.origin))
+        spans = [m for m in metrics if m.needs == "spans"]
+        if spans:
+            scored += self._spans(wanted, spans)
         answers = [m for m in metrics if m.needs == "answers"]
         if answers:
             scored += self._answers(wanted, answers)
             counts = cast("Counts", self._load(wanted[PROMPT_TOKENS]))
             names = [self._asked[i] for i in self._sorted]
             tokens = counts.values[self._sorted].astype(np.float64)
-            scored.append(Scored(PROMPT_TOKENS, names, tokens, "tokens", self.done[wanted[PROMPT_TOKENS]].origin))
+            origin = self.done[wanted[PROMPT_TOKENS]].origin
+            scored.append(Scored(PROMPT_TOKENS, names, tokens, PROMPT_COUNTER.unit, origin))
         return scored
 
     def facts(self, wanted: Mapping[str, Digest], max_length: int | None) -> list[Fact]:
@@ -116,7 +122,7 @@ class Scorer:
         if "truncated" in wanted and max_length is not None:
             tokens = cast("Counts", self._load(wanted["truncated"])).values
             cut = np.maximum(tokens - max_length, 0).sum() / max(int(tokens.sum()), 1)
-            found.append(Fact("Truncated", float(cut), len(chunks), "share"))
+            found.append(Fact("Truncated", float(cut), len(tokens), "share"))
         return found
 
     def _load(self, recipe: Digest) -> Any:
@@ -135,6 +141,24 @@ class Scorer:
         first.sort()
         offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[first], minlength=len(rankings)))])
         return DocumentRankings(self._asked, owners[first], offsets, vocabulary=self._documents)
+
+    def _spans(self, wanted: Mapping[str, Digest], metrics: Sequence[Metric]) -> list[Scored]:
+        """Score where the chunks found stand against the evidence of the queries that have any."""
+        result = self.done[wanted["retrieve"]]
+        rankings = cast("Rankings", self._load(wanted["retrieve"]))
+        chunks = cast("Chunks", self._load(wanted["chunks"]))
+        places = list(zip(chunks.document, chunks.start.tolist(), chunks.end.tolist(), strict=True))
+        evidence = {name: answer.evidence for name, answer in self.data.answers.items() if answer.evidence}
+        rows = [int(i) for i in self._sorted if self._asked[i] in evidence]
+        names = [self._asked[i] for i in rows]
+        found = [[places[item] for item in rankings.items[i].tolist()] for i in rows]
+        references = [evidence[name] for name in names]
+        scored = []
+        for m in metrics:
+            every = places if isinstance(m, PrecisionOmega) else ()
+            values = cast("Any", m).score(found, references, every)
+            scored.append(Scored(str(m), names, values, m.unit, result.origin))
+        return scored
 
     def _answers(self, wanted: Mapping[str, Digest], metrics: Sequence[Metric]) -> list[Scored]:
         result = self.done[wanted["answer"]]

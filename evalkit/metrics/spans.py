@@ -7,7 +7,8 @@ the context pays for every repetition.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from evalkit.metrics.ids import Id
 __all__ = ["PrecisionOmega", "Span", "SpanIoU", "SpanMetric", "SpanPrecision", "SpanRecall"]
 
 Span = tuple[Id, int, int]  # document, first character, one past the last
+ByDocument = Mapping[Id, NDArray[np.int64]]  # (start, stop) of its spans: shape (spans, 2)
 
 _SOURCE = "Smith and Troynikov, Evaluating chunking strategies for retrieval, Chroma technical report 2024"
 _EMPTY = "0 without retrieved chunks; a query without references is an error: leave it out"
@@ -87,17 +89,17 @@ class SpanMetric(Metric):
             if not spans:
                 raise MetricError(f"{self}: query {query} has no reference; leave it out")
         check_spans(self, (span for spans in (*retrieved, *references, chunks) for span in spans))
-        wanted = [merged(spans) for spans in references]
+        known = by_document(chunks)
         return np.array(
             [
-                self._value(list(found)[: self.cutoff], right, chunks)
-                for found, right in zip(retrieved, wanted, strict=True)
+                self._value(list(found)[: self.cutoff], merged(right), known)
+                for found, right in zip(retrieved, references, strict=True)
             ],
             dtype=np.float64,
         )
 
     @abstractmethod
-    def _value(self, found: list[Span], wanted: list[Span], chunks: Sequence[Span]) -> float: ...
+    def _value(self, found: list[Span], wanted: list[Span], chunks: ByDocument) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class SpanRecall(SpanMetric):
 
     definition: ClassVar[Definition] = _define("|relevant and retrieved| / |relevant|", "relevant characters")
 
-    def _value(self, found: list[Span], wanted: list[Span], chunks: Sequence[Span]) -> float:
+    def _value(self, found: list[Span], wanted: list[Span], chunks: ByDocument) -> float:
         return overlap(merged(found), wanted) / size(wanted)
 
 
@@ -118,7 +120,7 @@ class SpanPrecision(SpanMetric):
         "|relevant and retrieved| / |retrieved|", "retrieved characters, repetitions included"
     )
 
-    def _value(self, found: list[Span], wanted: list[Span], chunks: Sequence[Span]) -> float:
+    def _value(self, found: list[Span], wanted: list[Span], chunks: ByDocument) -> float:
         return overlap(merged(found), wanted) / size(found) if found else 0.0
 
 
@@ -131,7 +133,7 @@ class SpanIoU(SpanMetric):
         "retrieved characters, repetitions included, and relevant ones not retrieved",
     )
 
-    def _value(self, found: list[Span], wanted: list[Span], chunks: Sequence[Span]) -> float:
+    def _value(self, found: list[Span], wanted: list[Span], chunks: ByDocument) -> float:
         both = overlap(merged(found), wanted)
         return both / (size(found) + size(wanted) - both)
 
@@ -146,10 +148,8 @@ class PrecisionOmega(SpanMetric):
         "rankings and cut-off do not matter; a chunk that only touches a reference does not hold it",
     )
 
-    def _value(self, found: list[Span], wanted: list[Span], chunks: Sequence[Span]) -> float:
-        documents = {document for document, _, _ in wanted}
-        near = [chunk for chunk in chunks if chunk[0] in documents and overlap([chunk], wanted)]
-        joined = merged(near)
+    def _value(self, found: list[Span], wanted: list[Span], chunks: ByDocument) -> float:
+        joined = merged(span for right in wanted for span in holding(right, chunks))
         both = overlap(joined, wanted)
         return both / (size(joined) + size(wanted) - both)
 
@@ -160,6 +160,22 @@ def check_spans(metric: Metric, spans: Iterable[Span]) -> None:
         document, start, stop = span
         if not 0 <= start < stop:
             raise MetricError(f"{metric}: span {start}:{stop} of {document!r} is empty; give start < stop")
+
+
+def by_document(spans: Iterable[Span]) -> ByDocument:
+    """Return every document's spans as one array."""
+    found: dict[Id, list[tuple[int, int]]] = defaultdict(list)
+    for document, start, stop in spans:
+        found[document].append((start, stop))
+    return {document: np.array(places, dtype=np.int64) for document, places in found.items()}
+
+
+def holding(wanted: Span, spans: ByDocument) -> list[Span]:
+    """Return the spans that share a character with one of the same document."""
+    document, start, stop = wanted
+    places = spans.get(document, np.zeros((0, 2), dtype=np.int64))
+    near = places[(places[:, 0] < stop) & (places[:, 1] > start)]
+    return [(document, first, last) for first, last in near.tolist()]
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

@@ -5,17 +5,19 @@ import math
 import random
 import shutil
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from toys import Echo, HashedWords, dense, hybrid, keywords, pieces, small_dataset, words
 
-from evalkit import InputError, Sweep, load_dataset, run
+from evalkit import InputError, Results, Sweep, load_dataset, run
+from evalkit.columns import Strings
 from evalkit.evaluate.execute import Context, execute, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.metrics import parse
-from evalkit.stages import BM25, Dense, Hybrid, Whole
+from evalkit.reporting import write_report
+from evalkit.stages import BM25, Dense, Hybrid, Sentences, Whole
 from evalkit.store import DiskStore
 from evalkit.types import QUERY
 
@@ -119,6 +121,81 @@ def test_the_share_judged_stands_beside_every_cut_off_of_a_ranking_metric(store)
     assert asked.metrics.count("Judged@10") == 1
 
 
+SPAN_METRICS = ["SpanRecall@2", "SpanPrecision@2", "SpanIoU@2", "SpanRecall", "PrecisionOmega"]
+
+
+def characters(spans) -> set[tuple[str, int]]:
+    return {(document, i) for document, start, end in spans for i in range(start, end)}
+
+
+def spans_by_hand(metric: str, found, wanted, every) -> float:
+    name, _, k = metric.partition("@")
+    found = found[: int(k)] if k else found
+    right, read = characters(wanted), sum(end - start for _, start, end in found)
+    if name == "PrecisionOmega":
+        holding = characters(span for span in every if characters([span]) & right)
+        return len(holding & right) / len(holding | right)
+    both = len(characters(found) & right)
+    return both / {"SpanRecall": len(right), "SpanPrecision": read, "SpanIoU": read + len(right) - both}[name]
+
+
+def test_span_metrics_are_those_of_a_count_of_characters(tiny, store):
+    sweep = Sweep(dense(chunk=pieces(), k=3), {"chunk": [Sentences(size=24), Sentences(size=40, overlap=20)]})
+    results = run(sweep, tiny, SPAN_METRICS, store=store)
+    rows = results.per_query.set_index(["variant", "metric", "query"])["value"].sort_index()
+    summary = results.summary.set_index(["variant", "metric"]).sort_index()
+    for label, variant in results.variants.items():
+        seams = variant.nodes()
+        plan = make_plan({"": {"chunks": seams["chunks"], "retrieve": seams["retrieve"]}})
+        context = Context(store)
+        done = execute(plan, sources(tiny, 0, store), context)
+        chunks, ranked = (context.whole(done[plan.wanted[""][name]].blocks) for name in ("chunks", "retrieve"))
+        asked = context.whole(done[QUERY.recipe].blocks)
+        every = list(zip(chunks.document, chunks.start.tolist(), chunks.end.tolist(), strict=True))
+        for metric in SPAN_METRICS:
+            expected = {}
+            for query, items in zip(asked.id, ranked.items, strict=True):
+                found = [every[item] for item in items.tolist()]
+                expected[query] = spans_by_hand(metric, found, tiny.answers[query].evidence, every)
+            assert rows[label, metric].to_dict() == pytest.approx(expected)
+            row = summary.loc[(label, metric)]
+            assert row["value"] == pytest.approx(sum(expected.values()) / len(expected))
+            assert row["low"] <= row["value"] <= row["high"]
+            assert (row["n"], row["unit"], row["origin"]) == (8, "", "measured")
+    assert 0 < rows.xs("SpanRecall", level="metric").mean() < 1
+
+
+def test_a_query_without_evidence_is_left_out_of_span_metrics_and_named(tiny, store):
+    answers = {**tiny.answers, "q2": replace(tiny.answers["q2"], evidence=())}
+    del answers["q5"]
+    results = run(dense(), replace(tiny, answers=answers), ["SpanRecall@3", "MRR@10"], store=store)
+    counted = results.per_query.groupby("metric")["query"].agg(set)
+    assert counted["SpanRecall@3"] == {"q1", "q3", "q4", "q6", "q7", "q8"}
+    assert counted["MRR@10"] == set(tiny.queries.id)
+    assert results.manifest["data"]["queries without evidence"] == ["q2", "q5"]
+    whole = run(dense(), tiny, ["SpanRecall@3"], store=store).per_query.set_index(["metric", "query"])["value"]
+    part = results.per_query.set_index(["metric", "query"])["value"]
+    assert part["SpanRecall@3"].to_dict().items() < whole["SpanRecall@3"].to_dict().items()
+
+
+def test_a_query_that_finds_nothing_scores_zero_in_span_metrics_and_stays_in_the_mean(tiny, store):
+    none = replace(tiny.queries, text=Strings.of(["xylophone", *tiny.queries.text[1:]]))
+    results = run(keywords(), replace(tiny, queries=none), ["SpanRecall", "SpanPrecision", "SpanIoU"], store=store)
+    rows = results.per_query.set_index(["query", "metric"])["value"]
+    assert rows["q1"].to_dict() == {"SpanRecall": 0, "SpanPrecision": 0, "SpanIoU": 0}
+    assert set(results.summary[results.summary["unit"] == ""]["n"]) == {8}
+
+
+def test_results_with_span_metrics_are_saved_loaded_compared_and_reported(tiny, store, tmp_path):
+    sweep = Sweep(dense(chunk=pieces(16)), {"chunk.size": [32]})
+    results = run(sweep, tiny, [*SPAN_METRICS, "MRR@10"], store=store)
+    loaded = Results.load(results.save(tmp_path / "out"))
+    assert loaded.digest == results.digest
+    assert set(SPAN_METRICS) < set(loaded.compare().by_metric)
+    page = write_report(loaded, tmp_path / "out").read_text()
+    assert all(metric in page for metric in SPAN_METRICS)
+
+
 def f1(answer: str, right: str) -> float:
     """SQuAD's token F1, by hand."""
     bare = ["".join(c for c in text.lower() if c not in string.punctuation) for text in (answer, right)]
@@ -219,7 +296,7 @@ def test_intervals_hold_their_mean_and_depend_on_the_seed_alone(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("metrics", "data", "what"),
     [
-        (["SpanRecall@5"], {}, "needs spans records, which an evaluation does not make"),
+        (["SpanRecall@5"], {}, "data set small: no reference answer has evidence spans, which SpanRecall@5 needs"),
         (["HitRate"], {}, "needs caching records, which an evaluation does not make"),
         (["TokenF1"], {"answers": {}}, "data set small: no reference answers, which TokenF1 needs; leave it out"),
         (["P90"], {}, "metric P90 needs latencies; give timing too, or leave it out"),
