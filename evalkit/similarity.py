@@ -17,17 +17,23 @@ def cosine(vectors: Array, query: Array) -> Array:
 
     Parameters
     ----------
-    vectors : float32 array of shape (n, d)
-    query : float32 array of shape (d,)
+    vectors : float32 array of shape (n, d), or (q, n, d)
+    query : float32 array of shape (d,), or (q, d) where every query has vectors of its own
 
     Returns
     -------
-    float64 array of shape (n,)
+    float64 array of shape (n,) or (q, n)
         Each value depends on its own pair alone, to the bit. Equal vectors give exactly 1.
     """
-    products = np.ascontiguousarray(vectors, dtype=np.float64) * query.astype(np.float64)
-    scores = np.minimum(products.sum(axis=-1), 1.0)  # float32 vectors are a little off length 1: no twin beats itself
-    scores[(vectors == query).all(axis=-1)] = 1.0
+    wide = query.astype(np.float64)
+    products = vectors.astype(np.float64, order="C")
+    products *= wide[..., None, :]
+    sums = products.sum(axis=-1)
+    scores = np.minimum(sums, 1.0)  # float32 vectors are a little off length 1: no twin beats itself
+    alike = np.nonzero(sums == (wide * wide).sum(axis=-1)[..., None])  # twins are among them: the same products
+    if alike[0].size:
+        twins = (vectors[alike] == query[alike[:-1]]).all(axis=-1)
+        scores[tuple(places[twins] for places in alike)] = 1.0
     return np.asarray(scores, dtype=np.float64)
 
 

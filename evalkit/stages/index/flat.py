@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from evalkit.columns import Array
-from evalkit.errors import InputError
-from evalkit.similarity import best_first, cosine
-from evalkit.stages.index.base import FaissIndex
+from evalkit.stages.index.base import FaissIndex, check_k
+from evalkit.stages.index.nearest import cosines, nearest, rankings
 from evalkit.types import Node
 from evalkit.values import Rankings, Vectors
 
@@ -53,22 +52,8 @@ class FlatSearch:
 
     def __call__(self, index: FaissIndex, vectors: Vectors, queries: Vectors) -> Rankings:
         """Search for every query."""
-        corpus, size = vectors.values, len(vectors)
-        rounding = corpus.shape[1] * float(np.finfo(np.float32).eps)
-        items: list[Array] = [np.zeros(0, np.int32)] * len(queries)
-        scores: list[Array] = [np.zeros(0)] * len(queries)
-        open_rows, depth = np.arange(len(queries)), min(size, self.k + 16)
-        while len(open_rows) and size:
-            proposed, found = index.loaded.search(np.ascontiguousarray(queries.values[open_rows]), depth)
-            unsettled = []
-            for row, floor, candidates in zip(open_rows, proposed[:, -1], found, strict=True):
-                exact = cosine(corpus[candidates], queries.values[row])
-                best = best_first(exact, candidates, self.k)
-                items[row], scores[row] = candidates[best].astype(np.int32), exact[best]
-                if depth < size and exact[best[-1]] <= floor + rounding:
-                    unsettled.append(row)
-            open_rows, depth = np.array(unsettled, dtype=np.int64), min(size, depth * 4)
-        return Rankings.of(items, scores)
+        score = partial(cosines, vectors.values)
+        return rankings(*nearest(index.loaded.search, score, queries.values, self.k, limit=len(vectors)))
 
 
 @dataclass(frozen=True)
@@ -82,6 +67,5 @@ class Flat:
 
     def expand(self, vectors: Node, query_vectors: Node, k: int) -> Node:
         """Return the node that finds the `k` nearest vectors."""
-        if k < 1:
-            raise InputError(f"k is {k}; it must be at least 1")
+        check_k(k)
         return Node(FlatSearch(k), (Node(FlatBuild(), (vectors,)), vectors, query_vectors))
