@@ -18,6 +18,7 @@ import numpy as np
 
 from evalkit import fingerprint
 from evalkit.clock import WallClock, run_async
+from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import EvalkitError
 from evalkit.evaluate.plan import Plan
@@ -30,6 +31,7 @@ QUERY_BLOCK = 128
 _GENERATING_AT_ONCE = 8
 _EMBEDDED_AT_ONCE = 64
 _one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
+_embedding: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)  # chunkings share texts in the same way
 _RANK: dict[Origin, int] = {"measured": 0, "replayed": 1, "modelled": 2}
 
 
@@ -263,18 +265,29 @@ def _embed(node: Node, texts: Chunks | Queries, store: Store) -> Vectors:
     whose = fingerprint.digest(["embedding", op, packages_of(op), side])
     column = texts.text if isinstance(texts, Queries) else texts.searched
     keys = [hashlib.blake2b(f"{whose}{text}".encode(), digest_size=16).hexdigest() for text in column]
-    entries = store.recall(list(dict.fromkeys(keys)))
-    found = {key: np.frombuffer(base64.b64decode(entry["float32"]), np.float32) for key, entry in entries.items()}
-    todo = list({key: i for i, key in reversed(list(enumerate(keys))) if key not in found}.values())[::-1]
-    if not todo and not found:
-        return cast("Vectors", op(texts))
-    step = 1 if node.per_query and not op.row_exact else _EMBEDDED_AT_ONCE
-    for start in range(0, len(todo), step):
-        rows = todo[start : start + step]
-        made = dict(zip((keys[i] for i in rows), cast("Vectors", op(texts.take(rows))).values, strict=True))
-        store.record_all({k: {"float32": base64.b64encode(v.tobytes()).decode()} for k, v in made.items()})
-        found.update(made)
+    step = 1 if node.per_query and not op.row_exact else getattr(op, "batch_size", _EMBEDDED_AT_ONCE)
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    with _embedding[whose]:
+        entries = store.recall(list(first))
+        found = {key: vector for key, entry in entries.items() if (vector := _journalled(entry)) is not None}
+        todo = sorted(i for key, i in first.items() if key not in found)
+        if not todo and not found:
+            return cast("Vectors", op(texts))
+        for start in range(0, len(todo), step):
+            rows = todo[start : start + step]
+            made = dict(zip((keys[i] for i in rows), cast("Vectors", op(texts.take(rows))).values, strict=True))
+            store.record_all({k: {"float32": base64.b64encode(v.tobytes()).decode()} for k, v in made.items()})
+            found.update(made)
     return Vectors(np.stack([found[key] for key in keys]))
+
+
+def _journalled(entry: Mapping[str, Any]) -> Array | None:
+    """Read a journal's vector; None for one that is not of length 1, and so is not what was written."""
+    try:
+        vector = np.frombuffer(base64.b64decode(entry["float32"]), np.float32)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return vector if abs(np.linalg.norm(vector) - 1) < 1e-3 else None
 
 
 def _generate(generator: Generator, prompts: Prompts, store: Store | None) -> Answers:

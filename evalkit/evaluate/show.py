@@ -74,6 +74,8 @@ def _notes(results: Results) -> list[str]:
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         counted = "1 query without judgement is" if len(names) == 1 else f"{len(names)} queries without judgement are"
         notes.append(f"{counted} left out: {listed}")
+    if left_out := data.get("queries without evidence"):
+        notes.append(f"{len(left_out)} without evidence, left out of span metrics: {', '.join(left_out[:5])}")
     control = results.manifest.get("control")
     if control:
         notes.append(

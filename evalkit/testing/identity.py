@@ -100,6 +100,7 @@ def _identities(component: Any) -> dict[str, Digest]:
     if hasattr(component, "expand"):
         given = {
             "chunks": CORPUS,
+            "texts": QUERY,
             "vectors": CORPUS,
             "query": QUERY,
             "query_vectors": QUERY,

@@ -21,13 +21,13 @@ from evalkit.stages.counting import Counter
 from evalkit.testing.conformance.assemblers import check_assembler
 from evalkit.testing.conformance.chunkers import check_chunker, hard_documents
 from evalkit.testing.conformance.counters import check_counter
-from evalkit.testing.conformance.embedders import check_embedder
+from evalkit.testing.conformance.embedders import check_embedder, check_fitted_embedder
 from evalkit.testing.conformance.generators import check_generator
 from evalkit.testing.conformance.indexes import check_index
 from evalkit.testing.conformance.rerankers import check_reranker
 from evalkit.testing.conformance.retrievers import check_retriever
 from evalkit.testing.identity import check_component
-from evalkit.types import Assembler, Chunker, Embedder, Generator, Index, Reranker, Retriever
+from evalkit.types import Assembler, Chunker, Embedder, FittedEmbedder, Generator, Index, Reranker, Retriever
 
 __all__ = [
     "SUITES",
@@ -36,6 +36,7 @@ __all__ = [
     "check_chunker",
     "check_counter",
     "check_embedder",
+    "check_fitted_embedder",
     "check_generator",
     "check_index",
     "check_reranker",
@@ -47,6 +48,7 @@ __all__ = [
 SUITES: Mapping[str, tuple[Any, Callable[[Any], None]]] = {
     "chunker": (Chunker, check_chunker),
     "embedder": (Embedder, check_embedder),
+    "fitted embedder": (FittedEmbedder, check_fitted_embedder),
     "index": (Index, check_index),
     "retriever": (Retriever, check_retriever),
     "reranker": (Reranker, check_reranker),
