@@ -16,11 +16,11 @@ from evalkit.spec import load_experiment
 from evalkit.stages.retrieve.custom import retriever
 from evalkit.sweep import Sweep
 from evalkit.tracking import track
-from evalkit.tuning import fit_alpha
+from evalkit.tuning import fine_tune, fit_alpha
 from evalkit.variants import Service, Variant
 
 __all__ = [
     "Dataset", "EvalkitError", "Experiment", "InputError", "Results", "Service", "Sweep", "Timing", "Variant",
-    "__version__", "fit_alpha", "load_dataset", "load_experiment", "metrics", "presets", "replay", "reporting",
-    "retriever", "run", "serving", "stages", "track", "tuning",
+    "__version__", "fine_tune", "fit_alpha", "load_dataset", "load_experiment", "metrics", "presets", "replay",
+    "reporting", "retriever", "run", "serving", "stages", "track", "tuning",
 ]  # fmt: skip

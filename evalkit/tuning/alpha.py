@@ -14,9 +14,9 @@ from evalkit import fingerprint
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate import run
 from evalkit.evaluate.execute import Context, execute, sources
 from evalkit.evaluate.plan import make_plan
+from evalkit.evaluate.run import run
 from evalkit.metrics import Metric, parse
 from evalkit.metrics.statistics import Comparison, paired
 from evalkit.paths import store_dir
