@@ -264,6 +264,15 @@ def test_a_function_that_a_name_leads_to_is_held_by_its_name():
     assert str(Custom(Index([]).search).function) == "test_custom:Index.search (known to one process only)"
 
 
+def test_a_function_from_a_notebook_is_not_held_by_a_name_that_no_other_process_has(monkeypatch):
+    def search(text):
+        return []
+
+    search.__module__, search.__qualname__ = "__main__", "search"
+    monkeypatch.setattr(sys.modules["__main__"], "search", search, raising=False)
+    assert isinstance(Custom(search).function, Function)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [

@@ -51,5 +51,5 @@ def test_a_process_killed_while_making_leaves_nothing_that_looks_made(folder):
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("EVALKIT_MODELS", str(tmp_path / "file"))
-    with pytest.raises(Exception, match="cannot be written .* set EVALKIT_MODELS"):
+    with pytest.raises(Exception, match=r"cannot be written .* set EVALKIT_MODELS"):
         derived("x", lambda place: None)

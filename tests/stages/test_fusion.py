@@ -144,6 +144,8 @@ def test_one_result_and_equal_scores_count_as_the_best_there_is():
     for fusion in (MinMax(), ZScore()):
         assert Fuse(fusion, (0.5, 0.5), 9)(table(alone), table(([], []))).scores[0].tolist() == [0.5]
         assert Fuse(fusion, (0.5, 0.5), 9)(table(tied), table(([], []))).scores[0].tolist() == [0.5, 0.5]
+    thirds = ([1, 2, 3], [0.1, 0.1, 0.1])  # whose computed mean is not 0.1
+    assert Fuse(ZScore(), (1.0,), 9)(table(thirds)).scores[0].tolist() == [1.0, 1.0, 1.0]
     found = Fuse(MinMax(), (0.5, 0.5), 9)(table(tied), table(other))
     assert found.items[0].tolist() == [1, 2, 7]
     assert found.scores[0].tolist() == [0.5, 0.5, 0.5]

@@ -61,7 +61,7 @@ def fixed_point(matrix: Floats, most_bits: int = 51) -> tuple[Floats, Floats]:
     """
     bits = min(most_bits, 51 - int(matrix.shape[0]).bit_length())
     largest = np.abs(matrix).max(axis=0)
-    scale: Floats = np.ldexp(1.0, np.frexp(largest)[1] - bits)
+    scale: Floats = np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - bits, -1000))  # subnormal values count as 0
     return np.rint(matrix / scale), scale
 
 
