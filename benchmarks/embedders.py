@@ -26,7 +26,7 @@ from evalkit.stages.embed.onnx import ONNX
 
 ROOT = Path(__file__).parents[1]
 PLACES = {"handbook": ROOT / "datasets" / "handbook", "SciFact": ROOT.parent / "shared" / "data" / "scifact"}
-ROUNDS, TURNS = 5, 20
+ROUNDS, TURNS = 5, 10
 Embed = Callable[[list[str]], Any]
 Times = dict[str, list[float]]
 

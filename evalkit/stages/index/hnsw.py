@@ -101,8 +101,10 @@ def _with_twins(found: Rankings, places: Ragged[Array], k: int) -> Rankings:
     ends = np.append(0, np.cumsum(copies))
     items = places.values[np.arange(ends[-1]) + np.repeat(starts - ends[:-1], copies)]
     scores, offsets = np.repeat(found.scores.values, copies), ends[found.items.offsets]
-    order = np.lexsort((items, -scores, np.repeat(np.arange(len(found)), np.diff(offsets))))
-    return Rankings(Ragged(items[order], offsets), Ragged(scores[order], offsets)).top(k)
+    if (np.diff(found.scores.values) == 0).any():  # only then may positions be out of order
+        order = np.lexsort((items, -scores, np.repeat(np.arange(len(found)), np.diff(offsets))))
+        items, scores = items[order], scores[order]
+    return Rankings(Ragged(items, offsets), Ragged(scores, offsets)).top(k)
 
 
 @dataclass(frozen=True)
