@@ -75,7 +75,7 @@ def check_fitted_embedder(embedder: Any) -> None:
     of_chunks, of_queries = embedder.expand(CORPUS, CORPUS), embedder.expand(CORPUS, QUERY)
 
     def run(rows: Sequence[int], before: Mapping[Digest, Value]) -> tuple[Vectors, Vectors, dict[Digest, Value]]:
-        known = {CORPUS.recipe: chunks, QUERY.recipe: asked.take(rows), **before}
+        known = {**before, CORPUS.recipe: chunks, QUERY.recipe: asked.take(rows)}
         made = [run_node(node, known) for node in (of_chunks, of_queries)]
         per_query = {node.recipe for node in of_queries.walk() if node.per_query}
         for vectors, count in zip(made, (len(chunks), len(rows)), strict=True):

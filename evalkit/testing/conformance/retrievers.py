@@ -36,10 +36,12 @@ def check_retriever(retriever: Any) -> None:
     check_rankings(retriever, found, len(queries), len(chunks))
 
     per_query = {node.recipe for node in top.walk() if node.per_query}
-    corpus_side.update({recipe: value for recipe, value in known.items() if recipe not in per_query})
+    corpus_side.update(
+        {recipe: value for recipe, value in known.items() if recipe not in (*per_query, CORPUS.recipe)}
+    )
 
     def rows(wanted: Sequence[int]) -> str:
-        return run_node(top, {**corpus_side, QUERY.recipe: queries.take(wanted)}).digest
+        return run_node(top, {**corpus_side, **given, QUERY.recipe: queries.take(wanted)}).digest
 
     for i, name in enumerate(queries.id):
         assert rows([i]) == found.row(i).digest, f"{retriever}: query {name} alone gives another ranking"
