@@ -17,7 +17,8 @@ import numpy as np
 
 from evalkit import Variant
 from evalkit.datasets import Dataset
-from evalkit.datasets.build import Row, build
+from evalkit.datasets.build import build
+from evalkit.datasets.rows import Row
 from evalkit.forms import conforms
 from evalkit.stages import BM25, Dense, FixedTokens, Hybrid, Whole
 from evalkit.types import Retriever

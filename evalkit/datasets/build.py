@@ -4,55 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from evalkit.columns import Ragged, Strings
-from evalkit.datasets.dataset import Dataset, Reference, Span
-from evalkit.errors import InputErrors
+from evalkit.datasets.dataset import Dataset, Reference
+from evalkit.datasets.intents import read_conversations, read_intents
+from evalkit.datasets.rows import Faults, Row, read_span
+from evalkit.datasets.traffic import read_events, read_traffic
 from evalkit.values import Documents, Queries
 
-_MOST_FAULTS = 20
 _HALF = "half of a surrogate pair, which is no character; remove it"
-
-
-class Row(NamedTuple):
-    """One record on its way in, and where it came from (``file:line`` or ``frame row n``)."""
-
-    where: str
-    data: Mapping[str, Any]
-
-
-class Faults:
-    """Collects what is wrong, so that a user sees all of it at once."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, where: str, what: str) -> None:
-        """Note one fault."""
-        self.lines.append(f"{where}: {what}")
-
-    def check(self) -> None:
-        """Raise if there were any."""
-        if self.lines:
-            more = len(self.lines) - _MOST_FAULTS
-            raise InputErrors(self.lines[:_MOST_FAULTS] + ([f"... and {more} more"] if more > 0 else []))
 
 
 def build(
     name: str,
-    documents: Iterable[Row],
-    queries: Iterable[Row],
-    qrels: Iterable[Row],
-    answers: Iterable[Row],
+    documents: Iterable[Row] = (),
+    queries: Iterable[Row] = (),
+    qrels: Iterable[Row] = (),
+    answers: Iterable[Row] = (),
     faults: Faults | None = None,
+    *,
+    intents: Iterable[Row] = (),
+    conversations: Iterable[Row] = (),
+    traffic: Iterable[Row] = (),
+    events: Iterable[Row] = (),
 ) -> Dataset:
     """Check every record, then build the data set; every loader ends here.
 
     Raises
     ------
     InputErrors
-        If any record is wrong, or no query is judged.
+        If any record is wrong, or nothing can be measured: no judgement, no answer, no intent, no request.
     """
     faults = faults or Faults()
     texts = _texts(documents, "document", faults)
@@ -69,8 +51,12 @@ def build(
         elif judged.setdefault(query, {}).setdefault(document, whole) != whole:
             faults.add(where, f"document '{document}' has two grades for query '{query}'")
     references = _references(answers, asked, texts, faults)
-    if not faults.lines and not judged:
-        faults.add(name, "no judged query; a data set needs judgements for at least one")
+    known = read_intents(intents, texts, faults)
+    talks = read_conversations(conversations, texts, faults)
+    requests = read_traffic(traffic, faults)
+    ingested = read_events(events, texts, faults)
+    if not (faults.lines or judged or references or known or len(requests)):
+        faults.add(name, "no judged query; a data set needs judgements or an answer for at least one, or traffic")
     faults.check()
     ids, queries_sorted = sorted(texts), sorted(asked)
     return Dataset(
@@ -91,6 +77,10 @@ def build(
         attributes={
             i: {k: v for k, v in asked[i].items() if k not in ("id", "text", "history")} for i in queries_sorted
         },
+        intents=known,
+        conversations=talks,
+        traffic=requests,
+        events=ingested,
     )
 
 
@@ -171,21 +161,3 @@ def _references(
         evidence = [span for item in places if (span := read_span(item, texts, where, faults))]
         found[query] = Reference(text, tuple(alternatives), tuple(evidence))
     return found
-
-
-def read_span(item: Any, texts: Mapping[str, Mapping[str, Any]], where: str, faults: Faults) -> Span | None:
-    """Check one evidence span; None, and a fault, if it is not in its document."""
-    try:
-        span = Span(item["document"], item["start"], item["end"])
-    except (TypeError, KeyError):
-        faults.add(where, f"evidence {item!r} is not {{document, start, end}}")
-        return None
-    if type(span.document) is not str or span.document not in texts:
-        faults.add(where, f"evidence in an unknown document '{span.document}'")
-        return None
-    size = len(texts[span.document]["text"])
-    whole = type(span.start) is int and type(span.end) is int
-    if not whole or not 0 <= span.start < span.end <= size:
-        faults.add(where, f"evidence {span.start}..{span.end} lies outside document '{span.document}' (0..{size})")
-        return None
-    return span

@@ -6,23 +6,18 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from evalkit.datasets.intents import Conversation, Intent
+from evalkit.datasets.rows import Span
+from evalkit.datasets.traffic import Ingestion, Traffic, of_intent
 from evalkit.errors import InputError, nearest
 from evalkit.values import Documents, Queries
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Span(NamedTuple):
-    """Characters ``start`` to ``end`` of a document's text."""
-
-    document: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Documents, queries, judgements and, where there are any, reference answers.
+    """Documents, queries, judgements and, where there are any, answers, intents, conversations and traffic.
 
     Build one with `load_dataset` or `Dataset.from_frames`; both check everything first.
 
@@ -58,6 +53,13 @@ class Dataset:
     answers : {query id: Reference}
     attributes : {query id: {name: value}}
         What else is known of a query: kind, intent, split.
+    intents : {name: Intent}
+        What people want to know, with paraphrases and traps.
+    conversations : {id: Conversation}
+    traffic : Traffic
+        Requests in order of arrival; may have no rows.
+    events : tuple of Ingestion
+        Documents that come in, and go, while the traffic lasts. Before that they are not there.
     """
 
     name: str
@@ -66,6 +68,10 @@ class Dataset:
     qrels: Mapping[str, Mapping[str, int]]
     answers: Mapping[str, Reference] = field(default_factory=dict)
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    intents: Mapping[str, Intent] = field(default_factory=dict)
+    conversations: Mapping[str, Conversation] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=lambda: Traffic.of([]))
+    events: tuple[Ingestion, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -75,10 +81,13 @@ class Dataset:
                 {q: dict(sorted(judged.items())) for q, judged in sorted(self.qrels.items())},
                 {q: [a.text, a.alternatives, a.evidence] for q, a in sorted(self.answers.items())},
                 {q: dict(sorted(a.items())) for q, a in sorted(self.attributes.items())},
+                {name: astuple(intent) for name, intent in sorted(self.intents.items())},
+                {name: astuple(talk) for name, talk in sorted(self.conversations.items())},
+                [astuple(event) for event in self.events],
             ],
             default=str,
         )
-        parts = f"{self.documents.digest}{self.queries.digest}{rest}"
+        parts = f"{self.documents.digest}{self.queries.digest}{self.traffic.digest}{rest}"
         return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
     @cached_property
@@ -87,20 +96,31 @@ class Dataset:
         return tuple(q for q in self.queries.id if not self.qrels.get(q))
 
     def split(self, name: str) -> Dataset:
-        """Keep the queries of one split.
+        """Keep the queries, intents, conversations and requests of one split, and all documents.
 
         Raises
         ------
         InputError
-            If no query has it.
+            If nothing is of it.
         """
-        splits = Counter(str(a["split"]) for a in self.attributes.values() if "split" in a)
+        asked = {q: str(known["split"]) for q, known in self.attributes.items() if "split" in known}
+        wanted = {i.name: i.split for i in self.intents.values()} | {
+            c.name: c.split for c in self.conversations.values()
+        }
+        splits = Counter([*asked.values(), *(split for split in wanted.values() if split)])
         if name not in splits:
             raise InputError(f"data set {self.name}: no split '{name}'{nearest(name, splits)}")
-        return self.select(q for q, a in self.attributes.items() if "split" in a and str(a["split"]) == name)
+        kept = {of for of, split in wanted.items() if split == name}
+        rows = [i for i, intent in enumerate(self.traffic.intent) if of_intent(intent) in kept]
+        return replace(
+            self.select(q for q, split in asked.items() if split == name),
+            intents={i: intent for i, intent in self.intents.items() if i in kept},
+            conversations={c: talk for c, talk in self.conversations.items() if c in kept},
+            traffic=self.traffic.take(rows),
+        )
 
     def select(self, queries: Iterable[str]) -> Dataset:
-        """Keep the given queries, and all documents."""
+        """Keep the given queries, and all else."""
         wanted = set(queries)
         rows = [i for i, q in enumerate(self.queries.id) if q in wanted]
         return replace(
@@ -147,8 +167,13 @@ class Dataset:
         )
 
     def __repr__(self) -> str:
-        judgements = sum(len(judged) for judged in self.qrels.values())
-        return (
-            f"Dataset {self.name}: {len(self.documents):,} documents, {len(self.queries):,} queries, "
-            f"{judgements:,} judgements, {len(self.answers):,} reference answers"
-        )
+        counts = {
+            "documents": len(self.documents),
+            "queries": len(self.queries),
+            "judgements": sum(len(judged) for judged in self.qrels.values()),
+            "reference answers": len(self.answers),
+            "intents": len(self.intents),
+            "conversations": len(self.conversations),
+            "requests": len(self.traffic),
+        }
+        return f"Dataset {self.name}: " + ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evalkit.datasets.build import Row
+from evalkit.datasets.rows import Row
 from evalkit.errors import InputError, nearest
 
 if TYPE_CHECKING:

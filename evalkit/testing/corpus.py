@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from evalkit.datasets.build import Row, build
+from evalkit.datasets.build import build
+from evalkit.datasets.rows import Row
 from evalkit.datasets.dataset import Dataset
 
 _PAGES = """

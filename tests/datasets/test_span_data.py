@@ -197,7 +197,7 @@ def test_questions_without_corpora_are_told(tmp_path):
 
 
 def test_a_folder_of_another_kind_is_told_what_is_looked_for(tmp_path):
-    with pytest.raises(InputError, match=r"nor questions.csv \(questions with excerpts\)"):
+    with pytest.raises(InputError, match=r"; questions.csv \(questions with excerpts\)"):
         load_dataset(tmp_path)
 
 

@@ -13,7 +13,8 @@ from toys import HashedWords, dense
 
 from evalkit import Sweep, run
 from evalkit.datasets import Dataset
-from evalkit.datasets.build import Row, build
+from evalkit.datasets.build import build
+from evalkit.datasets.rows import Row
 from evalkit.errors import InputError
 from evalkit.metrics import parse
 from evalkit.stages import BM25, Dense, Hybrid, LearntAlpha

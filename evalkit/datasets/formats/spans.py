@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from evalkit.datasets.build import Faults, Row, build
+from evalkit.datasets.build import build
 from evalkit.datasets.dataset import Dataset
-from evalkit.errors import nearest
+from evalkit.datasets.files import csv_rows, whole_text
+from evalkit.datasets.formats.source import Format, Source
+from evalkit.datasets.rows import Faults, Row
 
 QUESTIONS, CORPORA = "questions.csv", "corpora"
 _COLUMNS = ("question", "references", "corpus_id")
 
 
-def load_spans(folder: Path) -> Dataset:
+def _read(source: Source) -> Dataset:
     """Read a data set of questions with excerpts.
 
     Every corpus is a document. A question's corpus is judged relevant (grade 1), and its excerpts are the evidence of
@@ -28,10 +27,10 @@ def load_spans(folder: Path) -> Dataset:
 
     Parameters
     ----------
-    folder : Path
-        With ``corpora/*.md`` or ``*.txt``, and ``questions.csv``: question, references (a JSON list of {content,
-        start_index, end_index}, in characters, line ends counted as one) and corpus_id (a file's name without its
-        ending).
+    source : Source
+        A folder with ``corpora/*.md`` or ``*.txt``, and ``questions.csv``: question, references (a JSON list of
+        {content, start_index, end_index}, in characters, line ends counted as one) and corpus_id (a file's name
+        without its ending).
 
     Raises
     ------
@@ -42,17 +41,17 @@ def load_spans(folder: Path) -> Dataset:
     ----------
     Smith and Troynikov, *Evaluating chunking strategies for retrieval*, Chroma technical report 2024.
     """
-    faults = Faults()
+    folder, faults = source.path, Faults()
     corpora = [
         Row(str(path), {"id": path.stem, "text": text})
         for path in sorted((folder / CORPORA).glob("*"))
-        if path.suffix in (".md", ".txt") and (text := _text(path, faults)) is not None
+        if path.suffix in (".md", ".txt") and (text := whole_text(path, faults)) is not None
     ]
     if not corpora:
         faults.add(str(folder / CORPORA), "no corpus; a file *.md or *.txt is needed")
     texts = {str(row.data["id"]): str(row.data["text"]) for row in reversed(corpora)}
     queries, judged, answers = [], [], []
-    for where, row in _questions(folder / QUESTIONS, faults):
+    for where, row in csv_rows(folder / QUESTIONS, faults, _COLUMNS):
         asked, corpus = row["question"].strip(), row["corpus_id"].strip()
         name = row.get("id") or f"{corpus}-{hashlib.blake2b(asked.encode(), digest_size=5).hexdigest()}"
         others = {key: value for key, value in row.items() if key not in (*_COLUMNS, "id") and value}
@@ -64,49 +63,7 @@ def load_spans(folder: Path) -> Dataset:
                 evidence = [{"document": corpus, "start": start, "end": end} for start, end, _ in excerpts]
                 text = "\n".join(content for _, _, content in excerpts)
                 answers.append(Row(where, {"query": name, "text": text, "evidence": evidence}))
-    return build(folder.name, corpora, queries, judged, answers, faults)
-
-
-def _text(path: Path, faults: Faults) -> str | None:
-    """Read a file as the data's makers did: every kind of line end is one character."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        faults.add(str(path), f"cannot be read ({error.strerror})")
-    except UnicodeDecodeError as error:
-        faults.add(str(path), f"not UTF-8 (byte {error.start + 1})")
-    return None
-
-
-def _questions(path: Path, faults: Faults) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield every row and where it begins."""
-    text = _text(path, faults)
-    if text is None:
-        return
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-    header: list[str] | None = None
-    while True:
-        where = f"{path}:{reader.line_num + 1}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            faults.add(where, f"broken CSV ({error})")
-            return
-        if cells is None:
-            break
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            missing = [column for column in _COLUMNS if column not in header]
-            for column in missing:
-                faults.add(where, f"no column '{column}'{nearest(column, header)}")
-            if missing:
-                return
-        elif cells and len(cells) != len(header):
-            faults.add(where, f"{len(cells)} cells; the header has {len(header)}")
-        elif cells:
-            yield where, dict(zip(header, cells, strict=True))
-    if header is None:
-        faults.add(str(path), "is empty")
+    return source.cut(build(folder.name, corpora, queries, judged, answers, faults))
 
 
 def _excerpts(where: str, cell: str, corpus: str, text: str, faults: Faults) -> Iterator[tuple[int, int, str]]:
@@ -130,3 +87,6 @@ def _excerpts(where: str, cell: str, corpus: str, text: str, faults: Faults) -> 
             faults.add(where, f"reference {number} is not what stands at {start}..{end} of '{corpus}'{hint}")
         else:
             yield start, end, content
+
+
+FORMAT = Format(f"{QUESTIONS} (questions with excerpts)", lambda source: source.holds(QUESTIONS), _read)

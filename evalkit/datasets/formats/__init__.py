@@ -1,0 +1,8 @@
+"""Formats of data sets, a module each: whichever fits first reads."""
+
+from evalkit.datasets.formats import beir, native, spans
+from evalkit.datasets.formats.source import Format, Source
+
+FORMATS: tuple[Format, ...] = tuple(module.FORMAT for module in (native, beir, spans))
+
+__all__ = ["FORMATS", "Format", "Source"]

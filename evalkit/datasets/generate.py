@@ -1,0 +1,212 @@
+"""A seeded generator of traffic: days like those of a service desk, made of a data set's intents."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from evalkit.columns import Array
+from evalkit.datasets.intents import Conversation, Intent
+from evalkit.datasets.traffic import DAY, Ingestion, Traffic
+from evalkit.errors import InputError
+
+_MINUTES = 1_440
+_THINKING = (20.0, 90.0)  # seconds between the turns of a conversation
+
+
+@dataclass(frozen=True)
+class Day:
+    """What a generated day is like.
+
+    Parameters
+    ----------
+    requests : int
+    users : int
+        Each belongs to one tenant.
+    zipf : float
+        Popularity of the intent of rank r is proportional to ``1 / r ** zipf``, in every tenant by itself.
+    paraphrased, trapped, conversing : float
+        Shares of requests that come as paraphrases, as traps and within conversations; the rest is in plain form.
+    morning, afternoon : float
+        Hours at which most requests come.
+    bursts : int
+        Short times in which one intent is asked by many at once.
+    burst_size : int
+        Requests in a burst.
+    tenants : {tenant: share} as pairs
+        Share of each tenant's requests.
+    """
+
+    requests: int = 5_000
+    users: int = 600
+    zipf: float = 1.0
+    paraphrased: float = 0.5
+    trapped: float = 0.12
+    conversing: float = 0.08
+    morning: float = 10.5
+    afternoon: float = 15.0
+    bursts: int = 4
+    burst_size: int = 60
+    tenants: tuple[tuple[str, float], ...] = (("retail", 0.75), ("business", 0.25))
+
+    def __post_init__(self) -> None:
+        shares = (self.paraphrased, self.trapped, self.conversing)
+        if self.requests < 1 or self.users < len(self.tenants) or min(self.zipf, self.bursts, self.burst_size) < 0:
+            raise InputError(
+                "Day: requests must be at least 1, users at least one a tenant, zipf and bursts at least 0"
+            )
+        if min(shares) < 0 or sum(shares) > 1 or abs(sum(share for _, share in self.tenants) - 1) > 1e-9:
+            raise InputError("Day: paraphrased, trapped and conversing are shares of 1 in all; so are the tenants'")
+        if self.bursts * self.burst_size > self.requests:
+            raise InputError(f"Day: {self.bursts} bursts of {self.burst_size} are more than {self.requests} requests")
+
+
+def generate_traffic(
+    intents: Mapping[str, Intent],
+    conversations: Mapping[str, Conversation],
+    events: Sequence[Ingestion] = (),
+    day: Day | None = None,
+    *,
+    seed: int = 0,
+) -> Traffic:
+    """Make a day of requests.
+
+    Arrivals follow a daily curve with two peaks (thinned from a density by its inverse), bursts lie on top; who asks
+    and how is drawn independently. Only ``random()`` of a PCG64 stream is used, so that a seed gives the same day
+    under every version of NumPy.
+
+    Parameters
+    ----------
+    intents, conversations : by name
+    events : sequence of Ingestion
+        From the time at which an intent's document comes in, its answer is the new one.
+    day : Day, optional
+    seed : int
+
+    Returns
+    -------
+    Traffic
+
+    Raises
+    ------
+    InputError
+        If a tenant has no intent.
+    """
+    day = day or Day()
+    return Traffic.of(list(_Generator(intents, conversations, events, day, seed).requests()))
+
+
+class _Generator:
+    def __init__(
+        self,
+        intents: Mapping[str, Intent],
+        conversations: Mapping[str, Conversation],
+        events: Sequence[Ingestion],
+        day: Day,
+        seed: int,
+    ) -> None:
+        self.day, self.random = day, np.random.Generator(np.random.PCG64(seed)).random
+        self.arrived = {name: event.at for event in events for name in event.added}
+        names = [name for name, _ in day.tenants]
+        self.ranked = {t: self._shuffled([i for _, i in sorted(intents.items()) if i.tenant == t]) for t in names}
+        self.talks = {t: [c for _, c in sorted(conversations.items()) if c.tenant == t] for t in names}
+        if missing := [t for t in names if not self.ranked[t]]:
+            raise InputError(f"traffic: no intent of tenant '{missing[0]}'; leave it out of Day.tenants")
+        self.popularity = {
+            t: _cumulated([1 / r**day.zipf for r in range(1, len(i) + 1)]) for t, i in self.ranked.items()
+        }
+        self.shares = _cumulated([share for _, share in day.tenants])
+        self.daily = _cumulated(_curve(day).tolist())
+
+    def requests(self) -> Iterator[dict[str, Any]]:
+        left = self.day.requests
+        for _ in range(self.day.bursts):
+            yield from self._burst()
+            left -= self.day.burst_size
+        talking = round(self.day.conversing * self.day.requests)
+        while talking > 0 and any(self.talks.values()):
+            turns = list(self._talk())[: min(talking, left)]
+            talking -= len(turns)
+            left -= len(turns)
+            yield from turns
+        for _ in range(left):
+            tenant = self._tenant()
+            yield self._ask(self._at(), tenant, self._intent(tenant))
+
+    def _burst(self) -> Iterator[dict[str, Any]]:
+        """Many users ask one thing within minutes: an outage, a letter that went to everyone."""
+        tenant = self._tenant()
+        intent, start = self._intent(tenant), self._at()
+        for _ in range(self.day.burst_size):
+            yield self._ask(min(start - 240 * np.log1p(-self.random()), DAY - 1), tenant, intent, trapped=False)
+
+    def _talk(self) -> Iterator[dict[str, Any]]:
+        tenant = self._tenant()
+        if not self.talks[tenant]:
+            tenant = next(t for t, talks in self.talks.items() if talks)
+        talk, at, user = self._one_of(self.talks[tenant]), self._at(), self._user(tenant)
+        name = f"{talk.name}#{int(self.random() * 1e6):06d}"
+        for i, turn in enumerate(talk.turns):
+            yield {
+                "at": round(min(at, DAY - 1), 3), "user": user, "tenant": tenant, "text": turn.user,
+                "intent": f"{talk.name}/{i}", "answer": turn.answer, "kind": "conversation",
+                "conversation": name, "turn": i,
+            }  # fmt: skip
+            at += _THINKING[0] + (_THINKING[1] - _THINKING[0]) * self.random()
+
+    def _ask(self, at: float, tenant: str, intent: Intent, *, trapped: bool = True) -> dict[str, Any]:
+        at, draw = round(float(at), 3), self.random()
+        name, text, kind, answer = intent.name, intent.text, "canonical", self._answer(intent, at)
+        if draw < self.day.paraphrased and intent.paraphrases:
+            text, kind = self._one_of(intent.paraphrases), "paraphrase"
+        elif trapped and draw >= 1 - self.day.trapped and intent.traps:
+            number = int(self.random() * len(intent.traps))
+            trap = intent.traps[number]
+            name, text, kind, answer = f"{intent.name}!{number}", trap.text, f"trap: {trap.kind}", trap.answer
+        return {
+            "at": at, "user": self._user(tenant), "tenant": tenant, "text": text, "intent": name,
+            "answer": answer, "kind": kind,
+        }  # fmt: skip
+
+    def _answer(self, intent: Intent, at: float) -> str:
+        if intent.before is not None and at < self.arrived.get(intent.before[0], 0.0):
+            return intent.before[1]
+        return intent.answer
+
+    def _tenant(self) -> str:
+        return self.day.tenants[bisect_left(self.shares, self.random())][0]
+
+    def _intent(self, tenant: str) -> Intent:
+        return self.ranked[tenant][bisect_left(self.popularity[tenant], self.random())]
+
+    def _user(self, tenant: str) -> str:
+        """Few users ask often: their popularity falls with the square root of their rank."""
+        share = dict(self.day.tenants)[tenant]
+        return f"{tenant}-{int(max(1, self.day.users * share) * self.random() ** 2):04d}"
+
+    def _at(self) -> float:
+        minute = bisect_left(self.daily, self.random())
+        return round((minute + self.random()) * DAY / _MINUTES, 3)
+
+    def _one_of(self, items: Sequence[Any]) -> Any:
+        return items[int(self.random() * len(items))]
+
+    def _shuffled(self, items: list[Intent]) -> list[Intent]:
+        return [item for _, item in sorted(((self.random(), i) for i in items), key=lambda pair: pair[0])]
+
+
+def _curve(day: Day) -> Array:
+    """Requests by minute: a floor at night, a peak before noon and a flatter one after it."""
+    hours = np.arange(_MINUTES) / 60
+    bumps = 1.0 * np.exp(-((hours - day.morning) ** 2) / 4.5) + 0.8 * np.exp(-((hours - day.afternoon) ** 2) / 10)
+    return np.asarray(0.03 + bumps)
+
+
+def _cumulated(weights: Sequence[float]) -> list[float]:
+    total = sum(weights)
+    return [*(min(part / total, 1.0) for part in accumulate(weights[:-1])), 1.0]
