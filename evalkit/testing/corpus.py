@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any
 
 from evalkit.datasets.build import build
-from evalkit.datasets.rows import Row
 from evalkit.datasets.dataset import Dataset
+from evalkit.datasets.rows import Row
 
 _PAGES = """
 # bicycles: Bicycles on board
