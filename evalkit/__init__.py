@@ -8,19 +8,21 @@
 
 from evalkit import metrics, presets, reporting, serving, stages, tuning
 from evalkit._version import __version__
-from evalkit.datasets import Dataset, load_dataset
+from evalkit.datasets import Dataset, Day, Traffic, generate_traffic, load_dataset
 from evalkit.errors import EvalkitError, InputError
 from evalkit.evaluate import Experiment, Results, Timing, run
+from evalkit.metrics.racing import Race
 from evalkit.serving import replay
 from evalkit.spec import load_experiment
 from evalkit.stages.retrieve.custom import retriever
-from evalkit.sweep import Sweep
+from evalkit.sweep import Integers, LogUniform, Random, Sweep, SweepBudget, Uniform
 from evalkit.tracking import track
 from evalkit.tuning import fine_tune, fit_alpha
 from evalkit.variants import Service, Variant
 
 __all__ = [
-    "Dataset", "EvalkitError", "Experiment", "InputError", "Results", "Service", "Sweep", "Timing", "Variant",
-    "__version__", "fine_tune", "fit_alpha", "load_dataset", "load_experiment", "metrics", "presets", "replay",
+    "Dataset", "Day", "EvalkitError", "Experiment", "InputError", "Integers", "LogUniform", "Race", "Random",
+    "Results", "Service", "Sweep", "SweepBudget", "Timing", "Traffic", "Uniform", "Variant", "__version__",
+    "fine_tune", "fit_alpha", "generate_traffic", "load_dataset", "load_experiment", "metrics", "presets", "replay",
     "reporting", "retriever", "run", "serving", "stages", "track", "tuning",
 ]  # fmt: skip

@@ -20,7 +20,8 @@ EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEAVY = (
     "torch", "transformers", "sentence_transformers", "pandas", "scipy", "matplotlib", "dask", "faiss", "bm25s",
-    "mlflow", "ragas", "chromadb", "anthropic", "openai", "jupyterlab",
+    "mlflow", "ragas", "chromadb", "anthropic", "openai", "jupyterlab", "datasets", "ir_datasets",
+    "distributed",
 )  # fmt: skip
 CONDA_NAMES = {
     "pytorch": "torch", "dask-core": "dask", "matplotlib-base": "matplotlib", "python-build": "build",

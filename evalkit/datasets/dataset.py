@@ -18,6 +18,7 @@ from evalkit.values import Documents, Queries
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ragas import EvaluationDataset
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Dataset:
         if name not in splits:
             raise InputError(f"data set {self.name}: no split '{name}'{nearest(name, splits)}")
         kept = {of for of, split in wanted.items() if split == name}
-        rows = [i for i, intent in enumerate(self.traffic.intent) if of_intent(intent) in kept]
+        rows = [i for i, name in enumerate(self.traffic.intent) if name in kept or of_intent(name) in kept]
         return replace(
             self.select(q for q, split in asked.items() if split == name),
             intents={i: intent for i, intent in self.intents.items() if i in kept},
@@ -165,6 +166,27 @@ class Dataset:
             rows(qrels, "qrels", ("query", "document", "grade")),
             [] if answers is None else rows(answers, "answers", ("query", "text")),
         )
+
+    def to_ragas(self) -> EvaluationDataset:
+        """Return the queries as single-turn samples for ragas, sorted by id.
+
+        ``reference_contexts`` are the places that the reference answer rests on or, where it names none, the relevant
+        documents' texts, best first; ``retrieved_contexts`` and ``response`` are what was logged with the query. A
+        sample has no place for a query's id, its history, other attributes and other right answers. Its ``to_csv``
+        takes only samples that have what the first one has.
+
+        Returns
+        -------
+        ragas.EvaluationDataset
+
+        Raises
+        ------
+        InputError
+            If there is no query.
+        """
+        from evalkit.datasets.ragas import to_ragas
+
+        return to_ragas(self)
 
     def __repr__(self) -> str:
         counts = {

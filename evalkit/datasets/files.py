@@ -12,6 +12,8 @@ from typing import Any
 from evalkit.datasets.rows import Faults, Row
 from evalkit.errors import nearest
 
+_MARK, _UTF16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+
 
 def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
     """Yield numbered lines that are not blank. A byte-order mark is accepted, any other encoding is not."""
@@ -20,18 +22,35 @@ def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
                 try:
-                    line = raw.removeprefix(b"\xef\xbb\xbf").decode() if number == 1 else raw.decode()
+                    line = raw.removeprefix(_MARK).decode() if number == 1 else raw.decode()
                 except UnicodeDecodeError as error:
-                    faults.add(f"{path}:{number}", f"not UTF-8 (byte {error.start + 1} of the line)")
                     count += 1
+                    if number == 1 and raw.startswith(_UTF16):
+                        faults.add(f"{path}:1", "UTF-16; save the file as UTF-8")
+                        break
+                    faults.add(f"{path}:{number}", f"not UTF-8 (byte {error.start + 1} of the line)")
                     continue
                 if line and not line.isspace():
                     count += 1
-                    yield number, line
+                    if wrong := _unseen(raw, number):
+                        faults.add(f"{path}:{number}", wrong)
+                    else:
+                        yield number, line
         if not count:
             faults.add(str(path), "is empty")
     except OSError as error:
         faults.add(str(path), f"cannot be read ({error.strerror})")
+
+
+def _unseen(raw: bytes, number: int) -> str:
+    """Tell of what an editor does not show; empty if there is none of it."""
+    if number > 1 and raw.startswith(_MARK):
+        return "begins with a byte-order mark, which belongs at most at the file's start; remove it"
+    if b"\0" in raw:
+        return f"holds a NUL byte (byte {raw.index(0) + 1} of the line); remove it"
+    if raw.find(b"\r", 0, -2) >= 0:
+        return "holds a carriage return; lines end with LF or CR LF"
+    return ""
 
 
 def whole_text(path: Path, faults: Faults) -> str | None:
@@ -45,11 +64,26 @@ def whole_text(path: Path, faults: Faults) -> str | None:
     return None
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return found
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
 def json_lines(path: Path, faults: Faults) -> Iterator[Row]:
     """Yield the objects of a JSON Lines file."""
     for number, line in lines(path, faults):
         try:
-            row: Any = json.loads(line)
+            row: Any = _JSON.decode(line)
         except json.JSONDecodeError as error:
             faults.add(f"{path}:{number}", f"broken JSON ({error.msg}, character {error.pos + 1})")
             continue
@@ -68,7 +102,7 @@ def json_list(path: Path, faults: Faults) -> Iterator[Row]:
     if text is None:
         return
     try:
-        items: Any = json.loads(text)
+        items: Any = _JSON.decode(text)
     except json.JSONDecodeError as error:
         faults.add(f"{path}:{error.lineno}", f"broken JSON ({error.msg}, column {error.colno})")
         return

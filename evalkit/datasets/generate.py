@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from evalkit.columns import Array
-from evalkit.datasets.intents import Conversation, Intent
-from evalkit.datasets.traffic import DAY, Ingestion, Traffic
+from evalkit.datasets.dataset import Dataset
+from evalkit.datasets.intents import Intent
+from evalkit.datasets.traffic import DAY, Traffic
 from evalkit.errors import InputError
 
 _MINUTES = 1_440
@@ -42,7 +43,7 @@ class Day:
         Share of each tenant's requests.
     """
 
-    requests: int = 5_000
+    requests: int = 6_000
     users: int = 600
     zipf: float = 1.0
     paraphrased: float = 0.5
@@ -66,25 +67,18 @@ class Day:
             raise InputError(f"Day: {self.bursts} bursts of {self.burst_size} are more than {self.requests} requests")
 
 
-def generate_traffic(
-    intents: Mapping[str, Intent],
-    conversations: Mapping[str, Conversation],
-    events: Sequence[Ingestion] = (),
-    day: Day | None = None,
-    *,
-    seed: int = 0,
-) -> Traffic:
-    """Make a day of requests.
+def generate_traffic(data: Dataset, day: Day | None = None, *, seed: int = 0) -> Traffic:
+    """Make a day of requests from a data set's intents, conversations and ingestion events.
 
-    Arrivals follow a daily curve with two peaks (thinned from a density by its inverse), bursts lie on top; who asks
-    and how is drawn independently. Only ``random()`` of a PCG64 stream is used, so that a seed gives the same day
-    under every version of NumPy.
+    Arrivals follow a daily curve with two peaks (drawn by the inverse of its distribution), bursts lie on top; who
+    asks and how is drawn independently. While the document with an intent's answer has not come in, the older answer
+    is the right one; what no document there answers is not asked. Only ``random()`` of a PCG64 stream is used, so
+    that a seed gives the same day under every version of NumPy.
 
     Parameters
     ----------
-    intents, conversations : by name
-    events : sequence of Ingestion
-        From the time at which an intent's document comes in, its answer is the new one.
+    data : Dataset
+        With intents.
     day : Day, optional
     seed : int
 
@@ -98,25 +92,20 @@ def generate_traffic(
         If a tenant has no intent.
     """
     day = day or Day()
-    return Traffic.of(list(_Generator(intents, conversations, events, day, seed).requests()))
+    if missing := [t for t, _ in day.tenants if t not in {intent.tenant for intent in data.intents.values()}]:
+        raise InputError(f"traffic: data set {data.name} has no intent of tenant '{missing[0]}'; see Day.tenants")
+    return Traffic.of(list(_Generator(data, day, seed).requests()))
 
 
 class _Generator:
-    def __init__(
-        self,
-        intents: Mapping[str, Intent],
-        conversations: Mapping[str, Conversation],
-        events: Sequence[Ingestion],
-        day: Day,
-        seed: int,
-    ) -> None:
+    def __init__(self, data: Dataset, day: Day, seed: int) -> None:
         self.day, self.random = day, np.random.Generator(np.random.PCG64(seed)).random
-        self.arrived = {name: event.at for event in events for name in event.added}
+        self.comes = {name: event.at for event in data.events for name in event.added}
+        self.goes = {name: event.at for event in data.events for name in event.removed}
         names = [name for name, _ in day.tenants]
-        self.ranked = {t: self._shuffled([i for _, i in sorted(intents.items()) if i.tenant == t]) for t in names}
-        self.talks = {t: [c for _, c in sorted(conversations.items()) if c.tenant == t] for t in names}
-        if missing := [t for t in names if not self.ranked[t]]:
-            raise InputError(f"traffic: no intent of tenant '{missing[0]}'; leave it out of Day.tenants")
+        intents, talks = sorted(data.intents.items()), sorted(data.conversations.items())
+        self.ranked = {t: self._shuffled([i for _, i in intents if i.tenant == t]) for t in names}
+        self.talks = {t: [c for _, c in talks if c.tenant == t] for t in names}
         self.popularity = {
             t: _cumulated([1 / r**day.zipf for r in range(1, len(i) + 1)]) for t, i in self.ranked.items()
         }
@@ -134,14 +123,19 @@ class _Generator:
             talking -= len(turns)
             left -= len(turns)
             yield from turns
-        for _ in range(left):
-            tenant = self._tenant()
-            yield self._ask(self._at(), tenant, self._intent(tenant))
+        while left > 0:
+            tenant, at = self._tenant(), self._at()
+            intent = self._intent(tenant)
+            if self._known(intent, at):
+                left -= 1
+                yield self._ask(at, tenant, intent)
 
     def _burst(self) -> Iterator[dict[str, Any]]:
         """Many users ask one thing within minutes: an outage, a letter that went to everyone."""
-        tenant = self._tenant()
-        intent, start = self._intent(tenant), self._at()
+        tenant, start = self._tenant(), self._at()
+        intent = self._intent(tenant)
+        while not (self._known(intent, start) and self._known(intent, DAY)):
+            intent = self._intent(tenant)
         for _ in range(self.day.burst_size):
             yield self._ask(min(start - 240 * np.log1p(-self.random()), DAY - 1), tenant, intent, trapped=False)
 
@@ -150,6 +144,8 @@ class _Generator:
         if not self.talks[tenant]:
             tenant = next(t for t, talks in self.talks.items() if talks)
         talk, at, user = self._one_of(self.talks[tenant]), self._at(), self._user(tenant)
+        if not all(self._there(span.document, at) for turn in talk.turns for span in turn.evidence):
+            return
         name = f"{talk.name}#{int(self.random() * 1e6):06d}"
         for i, turn in enumerate(talk.turns):
             yield {
@@ -162,21 +158,29 @@ class _Generator:
     def _ask(self, at: float, tenant: str, intent: Intent, *, trapped: bool = True) -> dict[str, Any]:
         at, draw = round(float(at), 3), self.random()
         name, text, kind, answer = intent.name, intent.text, "canonical", self._answer(intent, at)
+        traps = [(i, trap) for i, trap in enumerate(intent.traps) if self._there(trap.document, at)]
         if draw < self.day.paraphrased and intent.paraphrases:
             text, kind = self._one_of(intent.paraphrases), "paraphrase"
-        elif trapped and draw >= 1 - self.day.trapped and intent.traps:
-            number = int(self.random() * len(intent.traps))
-            trap = intent.traps[number]
+        elif trapped and draw >= 1 - self.day.trapped and traps:
+            number, trap = self._one_of(traps)
             name, text, kind, answer = f"{intent.name}!{number}", trap.text, f"trap: {trap.kind}", trap.answer
         return {
             "at": at, "user": self._user(tenant), "tenant": tenant, "text": text, "intent": name,
             "answer": answer, "kind": kind,
         }  # fmt: skip
 
+    def _there(self, document: str, at: float) -> bool:
+        return self.comes.get(document, 0.0) <= at < self.goes.get(document, np.inf)
+
+    def _outdated(self, intent: Intent, at: float) -> bool:
+        return intent.before is not None and not self._there(intent.before[0], at)
+
+    def _known(self, intent: Intent, at: float) -> bool:
+        """Whether the documents that are there answer it."""
+        return self._outdated(intent, at) or all(self._there(span.document, at) for span in intent.evidence)
+
     def _answer(self, intent: Intent, at: float) -> str:
-        if intent.before is not None and at < self.arrived.get(intent.before[0], 0.0):
-            return intent.before[1]
-        return intent.answer
+        return intent.before[1] if intent.before and self._outdated(intent, at) else intent.answer
 
     def _tenant(self) -> str:
         return self.day.tenants[bisect_left(self.shares, self.random())][0]

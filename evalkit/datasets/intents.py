@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from evalkit.datasets.rows import Faults, Row, Span, read_span
+from evalkit.datasets.corpus import Corpus
+from evalkit.datasets.record import Record
+from evalkit.datasets.rows import Faults, Row, Span
 
 TrapKind = Literal["other entity", "other number", "negation", "other scope", "other time", "reversed roles"]
 _FEWEST_TURNS = 2
+
+_INTENT = frozenset(("intent", "tenant", "text", "answer", "evidence", "paraphrases", "traps", "before", "split"))
+_TRAP = frozenset(("kind", "text", "answer", "document"))
+_BEFORE = frozenset(("document", "answer"))
+_CONVERSATION = frozenset(("id", "tenant", "turns", "split"))
+_TURN = frozenset(("user", "standalone", "answer", "evidence"))
 
 
 @dataclass(frozen=True)
@@ -94,60 +102,11 @@ class Conversation:
         return tuple(text for t in self.turns[:turn] for text in (t.user, t.answer))
 
 
-class _Record:
-    """Reads one record's fields and says what is wrong with them."""
-
-    def __init__(self, row: Row, what: str, texts: Mapping[str, Mapping[str, Any]], faults: Faults) -> None:
-        self.where, self.data, self.texts, self.faults = row.where, row.data, texts, faults
-        self.what = f"{what} '{row.data.get('intent') or row.data.get('id') or '?'}'"
-        self.sound = True
-
-    def fault(self, what: str) -> None:
-        self.sound = False
-        self.faults.add(self.where, f"{self.what}: {what}")
-
-    def text(self, data: Mapping[str, Any], key: str) -> str:
-        value = data.get(key)
-        if isinstance(value, str) and value.strip():
-            return value
-        self.fault(f"'{key}' must be a text that is not empty")
-        return ""
-
-    def optional(self, key: str) -> str:
-        value = self.data.get(key, "")
-        if isinstance(value, str):
-            return value
-        self.fault(f"'{key}' must be a text")
-        return ""
-
-    def items(self, data: Mapping[str, Any], key: str, kind: type) -> list[Any]:
-        value = data.get(key) or []
-        if isinstance(value, list) and all(isinstance(item, kind) and item for item in value):
-            return value
-        self.fault(f"'{key}' must be a list of {'texts' if kind is str else 'objects'}")
-        return []
-
-    def document(self, data: Mapping[str, Any]) -> str:
-        name = data.get("document")
-        if isinstance(name, str) and name in self.texts:
-            return name
-        self.fault(f"unknown document '{name}'")
-        return ""
-
-    def evidence(self, data: Mapping[str, Any]) -> tuple[Span, ...]:
-        spans = tuple(
-            read_span(item, self.texts, self.where, self.faults) for item in self.items(data, "evidence", dict)
-        )
-        if None in spans:
-            self.sound = False
-        return tuple(span for span in spans if span)
-
-
-def read_intents(rows: Iterable[Row], texts: Mapping[str, Mapping[str, Any]], faults: Faults) -> dict[str, Intent]:
-    """Check the records of ``paraphrases.jsonl``; `texts` holds the documents by id."""
+def read_intents(rows: Iterable[Row], corpus: Corpus, faults: Faults) -> dict[str, Intent]:
+    """Check the records of ``paraphrases.jsonl``."""
     found: dict[str, Intent] = {}
-    for row in rows:
-        record = _Record(row, "intent", texts, faults)
+    for where, row in rows:
+        record = Record(where, row, f"intent '{row.get('intent') or '?'}'", corpus, faults)
         intent = _intent(record)
         if intent.name in found:
             record.fault("was already given; put all its paraphrases on one line")
@@ -156,49 +115,59 @@ def read_intents(rows: Iterable[Row], texts: Mapping[str, Mapping[str, Any]], fa
     return found
 
 
-def _intent(record: _Record) -> Intent:
-    data = record.data
-    before = data.get("before")
-    if before is not None and not isinstance(before, dict):
-        record.fault("'before' must be an object with document and answer")
-        before = None
+def _intent(record: Record) -> Intent:
+    record.keys(_INTENT)
     return Intent(
-        record.text(data, "intent"),
-        record.text(data, "tenant"),
-        record.text(data, "text"),
-        record.text(data, "answer"),
-        record.evidence(data),
-        tuple(record.items(data, "paraphrases", str)),
+        record.name("intent"),
+        record.text("tenant"),
+        record.text("text"),
+        record.text("answer"),
+        record.evidence(),
+        record.texts("paraphrases"),
         tuple(_traps(record)),
-        None if before is None else (record.document(before), record.text(before, "answer")),
+        _older(record),
         record.optional("split"),
     )
 
 
-def _traps(record: _Record) -> Iterator[Trap]:
-    for item in record.items(record.data, "traps", dict):
-        kind = item.get("kind")
+def _traps(record: Record) -> Iterator[Trap]:
+    for number, item in enumerate(record.objects("traps"), start=1):
+        trap = record.part(item, f"trap {number}", _TRAP)
+        kind: Any = item.get("kind")
         if kind not in get_args(TrapKind):
-            record.fault(f"trap of kind {kind!r}; one of: {', '.join(get_args(TrapKind))}")
-        yield Trap(kind, record.text(item, "text"), record.text(item, "answer"), record.document(item))
+            trap.fault(f"trap of kind {kind!r}; one of: {', '.join(get_args(TrapKind))}")
+        yield Trap(kind, trap.text("text"), trap.text("answer"), trap.document())
 
 
-def read_conversations(
-    rows: Iterable[Row], texts: Mapping[str, Mapping[str, Any]], faults: Faults
-) -> dict[str, Conversation]:
+def _older(record: Record) -> tuple[str, str] | None:
+    before = record.data.get("before")
+    if before is None:
+        return None
+    if not isinstance(before, dict):
+        record.fault("'before' must be an object with document and answer")
+        return None
+    older = record.part(before, "before", _BEFORE)
+    return older.document(), older.text("answer")
+
+
+def read_conversations(rows: Iterable[Row], corpus: Corpus, faults: Faults) -> dict[str, Conversation]:
     """Check the records of ``conversations.jsonl``."""
     found: dict[str, Conversation] = {}
-    for row in rows:
-        record = _Record(row, "conversation", texts, faults)
-        name, tenant = record.text(row.data, "id"), record.text(row.data, "tenant")
-        turns = tuple(
-            Turn(record.text(t, "user"), record.text(t, "standalone"), record.text(t, "answer"), record.evidence(t))
-            for t in record.items(row.data, "turns", dict)
-        )
-        if len(turns) < _FEWEST_TURNS:
+    for where, row in rows:
+        record = Record(where, row, f"conversation '{row.get('id') or '?'}'", corpus, faults)
+        record.keys(_CONVERSATION)
+        name, tenant, split = record.name("id"), record.text("tenant"), record.optional("split")
+        turns = tuple(_turns(record))
+        if record.sound and len(turns) < _FEWEST_TURNS:
             record.fault(f"{len(turns)} turns; a conversation has at least {_FEWEST_TURNS}")
         if name in found:
             record.fault("was already given")
         if record.sound:
-            found[name] = Conversation(name, tenant, turns, record.optional("split"))
+            found[name] = Conversation(name, tenant, turns, split)
     return found
+
+
+def _turns(record: Record) -> Iterator[Turn]:
+    for number, item in enumerate(record.objects("turns"), start=1):
+        turn = record.part(item, f"turn {number}", _TURN)
+        yield Turn(turn.text("user"), turn.text("standalone"), turn.text("answer"), turn.evidence())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import os
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DAY = 86_400.0
+_TEXTS = ("user", "tenant", "text", "intent", "answer", "kind", "conversation")
+_COUNTS = ("turn", "prompt_tokens", "answer_tokens")
+_LAST = 2**53  # the last whole number of a float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +63,8 @@ class Traffic(Table):
     def of(cls, rows: Sequence[dict[str, Any]]) -> Traffic:
         """Build from records, which are put in order of arrival; what a record leaves out is empty or 0."""
         ordered = sorted(rows, key=lambda row: float(row["at"]))  # stable: equal times stay in the given order
-        texts = {
-            name: Strings.of(str(row.get(name) or "") for row in ordered)
-            for name in ("user", "tenant", "text", "intent", "answer", "kind", "conversation")
-        }
-        counts = {
-            name: np.array([int(row.get(name) or 0) for row in ordered], dtype=np.int64)
-            for name in ("turn", "prompt_tokens", "answer_tokens")
-        }
+        texts = {name: Strings.of(str(row.get(name) or "") for row in ordered) for name in _TEXTS}
+        counts = {name: np.array([int(row.get(name) or 0) for row in ordered], dtype=np.int64) for name in _COUNTS}
         columns: dict[str, Any] = {"at": np.array([float(row["at"]) for row in ordered]), **texts, **counts}
         return cls(**columns)
 
@@ -78,6 +78,13 @@ class Traffic(Table):
                 for name, column in self._columns()
             }
         )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the requests as JSON Lines, one a line; what is empty or 0 is left out."""
+        rows = self.frame().to_dict("records")
+        stated = ({name: value for name, value in row.items() if value or name == "at"} for row in rows)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in stated)
+        Path(path).write_text("".join(lines), encoding="utf-8")
 
     def between(self, start: float, end: float) -> Traffic:
         """Return the requests from `start` up to, not including, `end` seconds."""
@@ -110,35 +117,37 @@ def of_intent(name: str) -> str:
 
 
 def read_traffic(rows: Iterable[Row], faults: Faults) -> Traffic:
-    """Check the records of ``traffic.jsonl``."""
+    """Check the records of ``traffic.jsonl``. A request has a text or, in a trace, at least token counts."""
     found = []
     for where, row in rows:
-        at, text = row.get("at"), row.get("text")
-        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < float("inf"):
+        at, text = row.get("at"), row.get("text") or ""
+        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= _LAST:
             faults.add(where, f"request at {at!r}; times are seconds from 0")
-        elif not isinstance(text, str) or not text.strip():
+        elif wrong := [name for name in _COUNTS if not _is_count(row.get(name, 0))]:
+            faults.add(where, f"request: '{wrong[0]}' is not a whole number from 0")
+        elif not isinstance(text, str) or not (text.strip() or row.get("prompt_tokens") or row.get("answer_tokens")):
             faults.add(where, "request without a text")
-        elif wrong := [
-            n for n in ("user", "tenant", "intent", "answer", "kind") if not isinstance(row.get(n, ""), str)
-        ]:
+        elif wrong := [name for name in _TEXTS if not isinstance(row.get(name, ""), str)]:
             faults.add(where, f"request: '{wrong[0]}' is not a text")
-        elif not isinstance(row.get("turn", 0), int):
-            faults.add(where, "request: 'turn' is not a whole number")
         else:
             found.append(dict(row))
     return Traffic.of(found)
 
 
-def read_events(rows: Iterable[Row], documents: Iterable[str], faults: Faults) -> tuple[Ingestion, ...]:
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LAST
+
+
+def read_events(rows: Iterable[Row], documents: Container[object], faults: Faults) -> tuple[Ingestion, ...]:
     """Check the records of ``events.jsonl``."""
-    known, found = set(documents), []
+    found = []
     for where, row in rows:
         at, added, removed = row.get("at"), row.get("added") or [], row.get("removed") or []
-        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < float("inf"):
+        if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= _LAST:
             faults.add(where, f"event at {at!r}; times are seconds from 0")
         elif not isinstance(added, list) or not isinstance(removed, list) or not (added or removed):
             faults.add(where, "event: 'added' and 'removed' are lists of document ids, one of them not empty")
-        elif unknown := [name for name in (*added, *removed) if name not in known]:
+        elif unknown := [name for name in (*added, *removed) if name not in documents]:
             faults.add(where, f"event with the unknown document '{unknown[0]}'")
         else:
             found.append(Ingestion(float(at), tuple(added), tuple(removed)))

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import InputError, nearest
 from evalkit.evaluate.saving import FILES, replace_folder
 from evalkit.metrics import Judged, Metric, MetricError, parse
-from evalkit.paths import find, resolve, results_dir
+from evalkit.paths import find, resolve, results_dir, store_dir
 from evalkit.variants import Variant
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ragas import EvaluationDataset
 
+    from evalkit.datasets import Dataset
     from evalkit.metrics.statistics import Comparison
+    from evalkit.types import Store
 
 SUMMARY_COLUMNS = ("variant", "fingerprint", "metric", "value", "low", "high", "n", "unit", "origin")
 """What else may lie in a folder of results, and goes with them when they are replaced."""
@@ -127,6 +130,43 @@ class Results:
                     margin=margin,
                 )
         return Comparisons(label, found)
+
+    def to_ragas(self, system: Variant | str | None, data: Dataset, store: Store | None = None) -> EvaluationDataset:
+        """Return what one system found and answered as samples for ragas, sorted by the queries' ids.
+
+        ``retrieved_contexts`` are the passages of the prompt, ``response`` is the answer; both are read back from the
+        store, and nothing is run. The rest is as `Dataset.to_ragas` says.
+
+        Parameters
+        ----------
+        system : Variant or label
+            None: the base.
+        data : Dataset
+            The one that was run on.
+        store : Store, optional
+            Default: the project's.
+
+        Returns
+        -------
+        ragas.EvaluationDataset
+
+        Raises
+        ------
+        InputError
+            If the data is not what was run on, the results were read from disk, or the store has not all answers.
+        """
+        from evalkit.datasets.ragas import to_ragas
+        from evalkit.evaluate.answered import answered
+        from evalkit.store import DiskStore
+
+        label = self.label(system)
+        if data.digest != self.manifest["data"]["digest"]:
+            raise InputError(f"to_ragas: data set {data.name} is not what these results were measured on")
+        if not self.variants:
+            raise InputError("to_ragas: results read from disk do not hold their systems; run the experiment again")
+        seed = int(self.manifest["spec"].get("seed", 0))
+        found = answered(self.variants, label, data, seed, store if store is not None else DiskStore(store_dir()))
+        return to_ragas(data, found.passages, found.answers)
 
     def save(self, folder: str | os.PathLike[str] | None = None) -> Path:
         """Write the results, whole or not at all.

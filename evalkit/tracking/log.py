@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalkit.errors import InputError
-from evalkit.evaluate.progress import progress
 from evalkit.evaluate.results import Results
 from evalkit.paths import results_dir
+from evalkit.progress import progress
 from evalkit.spec import as_yaml
 from evalkit.tracking import records
 from evalkit.tracking.database import sqlite_file

@@ -13,8 +13,8 @@ import numpy as np
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate.progress import progress
 from evalkit.machine import packages_of
+from evalkit.progress import progress
 from evalkit.stages import Recursive, SentenceTransformer, models
 from evalkit.stages.derived import derived
 from evalkit.types import Chunker

@@ -20,7 +20,7 @@ from toys import HashedWords, dense
 
 from evalkit import EvalkitError, replay, run
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import apply
+from evalkit.evaluate.apply import apply
 from evalkit.forms import Reader, build, plain
 from evalkit.machine import packages_of
 from evalkit.memo import forgotten, remembered
@@ -97,6 +97,14 @@ class Dies(Search):
 
     def meet(self, text):
         raise SystemExit
+
+
+@dataclass(frozen=True)
+class Lists(Search):
+    """Gives something else than a ranking."""
+
+    def __call__(self, chunks, queries):
+        return [len(chunks) - 1]
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,13 @@ def test_one_that_sometimes_fails_counts_where_it_does_not():
 def test_a_strategy_that_ends_its_thread_has_failed():
     _, missing = found(SideBySide((SPARSE, Own(Dies()))), slice(0, 1))
     assert missing == ["SearchSideBySide: Own failed: SystemExit"]
+
+
+def test_a_strategy_that_gives_no_ranking_has_failed_and_the_rest_counts():
+    rankings, missing = found(SideBySide((SPARSE, Own(Lists()))), slice(0, 1))
+    rest, _ = found(SideBySide((SPARSE,)), slice(0, 1))
+    assert rankings.items[0].tolist() == rest.items[0].tolist()
+    assert missing == ["SearchSideBySide: Own failed: TypeError: list is not the ranking of one query"]
 
 
 def test_all_failed_is_an_error_that_names_each_and_the_query():

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Attempt:
                 except Partial as partial:
                     values.append(partial.value)
                     notes.append(partial.note)
-            outcome = cast("Rankings", values[-1])
+            outcome = _one_ranking(values[-1])
         except BaseException as error:  # it has nowhere to go from here; `wait` tells of it
             outcome = error
         with self._lock:
@@ -102,6 +102,12 @@ class Attempt:
                 self.failure = _one_line(self._outcome)
             else:
                 self.ranking = self._outcome
+
+
+def _one_ranking(found: object) -> Rankings:
+    if not isinstance(found, Rankings) or len(found) != 1:
+        raise TypeError(f"{type(found).__name__} is not the ranking of one query")
+    return found
 
 
 def _one_line(error: BaseException) -> str:

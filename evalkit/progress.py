@@ -14,12 +14,16 @@ def progress(what: str, total: int | None) -> Iterator[Any]:
     """Yield a tqdm bar that leaves nothing behind; ``EVALKIT_PROGRESS=0`` turns it off."""
     from tqdm.auto import tqdm
 
-    shown = os.environ.get("EVALKIT_PROGRESS", "1") != "0" and (_in_notebook() or sys.stderr.isatty())
-    with tqdm(total=total, desc=what, leave=False, disable=not shown, delay=0.5) as bar:
+    with tqdm(total=total, desc=what, leave=False, disable=not shown(), delay=0.5) as bar:
         yield bar
 
 
-def _in_notebook() -> bool:
+def shown() -> bool:
+    """Whether anybody looks on."""
+    return os.environ.get("EVALKIT_PROGRESS", "1") != "0" and (in_notebook() or sys.stderr.isatty())
+
+
+def in_notebook() -> bool:
     """Whether this process is a notebook's kernel, not one that has only imported IPython."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
