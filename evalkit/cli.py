@@ -1,4 +1,4 @@
-"""The command line: check, plan, run, report, ui. Exit 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+"""The command line: check, plan, run, report, ui, store. Exit 0 done, 1 failed, 2 wrong input, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from evalkit._version import __version__
 from evalkit.errors import EvalkitError, InputError, InputErrors
+from evalkit.store_cli import add_store_commands
 
 if TYPE_CHECKING:
     from evalkit.datasets import Dataset
@@ -58,9 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run an experiment, log it to MLflow, write a report")
     report = commands.add_parser("report", help="write the HTML report and plots of results on disk")
     ui = commands.add_parser("ui", help="serve the MLflow page of all runs on this machine")
+    add_store_commands(
+        commands.add_parser("store", help="look after the store: ls, verify, gc, export, import"), _say
+    )
     for command in (check, plan, run):
         command.add_argument("spec", type=Path, metavar="SPEC", help="an experiment's YAML file")
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default results/<name>)")
+    plan.add_argument("--graph", type=Path, metavar="SVG", help="draw the plan, to be opened in a browser")
+    run.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster: tcp://host:8786")
     run.add_argument("--retime", action="store_true", help="take latencies anew, though the store has them")
     run.add_argument("--no-track", action="store_true", help="do not log to MLflow")
     report.add_argument("folder", type=Path, metavar="DIR", help="a folder that a run wrote")
@@ -114,8 +120,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from evalkit.evaluate.costs import Costs
     from evalkit.evaluate.execute import preview, sources
-    from evalkit.evaluate.run import plan_of
+    from evalkit.evaluate.quality import plan_of
     from evalkit.evaluate.show import plan_text
     from evalkit.paths import store_dir
     from evalkit.store import DiskStore
@@ -123,9 +130,18 @@ def _plan(options: argparse.Namespace) -> int:
     if (read := _read(options.spec)) is None:
         return DONE
     experiment, data, variants = read
-    plan = plan_of(experiment, variants)
-    stored = preview(plan, sources(data, experiment.seed), DiskStore(store_dir()))
-    _say(plan_text(plan, stored))
+    plan, store = plan_of(experiment, variants), DiskStore(store_dir())
+    given = sources(data, experiment.seed)
+    stored = preview(plan, given, store)
+    _say(plan_text(plan, stored, Costs.of(store), given))
+    if options.graph:
+        from evalkit.reporting.graph import plan_svg
+
+        try:
+            options.graph.write_text(plan_svg(plan, stored), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{options.graph}: cannot be written ({error.strerror})") from None
+        _say(f"graph    {_near(options.graph)}")
     return DONE
 
 
@@ -140,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
     folder = options.out or results_dir() / experiment.name
     check_writable(folder)
     folder = folder.resolve()
-    results = run(experiment, data, retime=options.retime)
+    results = run(experiment, data, retime=options.retime, scheduler=options.scheduler)
     results.save(folder)
     _say(str(results))
     _say(f"\n{results.compare()}")
@@ -157,7 +173,7 @@ def _run(options: argparse.Namespace) -> int:
         track(results, folder=folder)
         first = "make ui (or evalkit ui), then " if ui_command() else ""
         _say(f"MLflow   {first}{ui_url(experiment=results.name)}")
-    return DONE
+    return FAILED if results.manifest["failed"] or results.manifest["unfinished"] else DONE
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -86,14 +87,27 @@ def test_plan_says_what_is_shared_and_what_is_stored(project, call):
     code, out, err = call("plan", "fruit.yaml")
     assert (code, err) == (0, "")
     table = [line.split() for line in out.splitlines()]
-    assert table[0] == ["stage", "nodes", "in", "the", "store", "to", "run", "what"]
-    assert ["search", "1", "0", "1", "BM25Search"] in table
-    assert ["cut", "2", "0", "2", "Cut"] in table
-    assert ["all", "5", "0", "5"] in table
-    assert out.splitlines()[-1] == "3 variants; one by one they would need 9 nodes, shared 5."
+    assert table[0] == ["stage", "nodes", "in", "the", "store", "to", "run", "expected", "what"]
+    assert ["search", "1", "0", "1", "0.0", "s", "+", "BM25Search"] in table
+    assert ["cut", "2", "0", "2", "0.0", "s", "+", "Cut"] in table
+    assert ["all", "5", "0", "5", "0.0", "s", "+"] in table
+    assert "3 variants; one by one they would need 9 nodes, shared 5." in out
+    assert "+: nothing is known yet of BM25Build, BM25Search, Cut, Whole." in out
     assert not results_dir().exists()
     assert call("run", "fruit.yaml", "--no-track")[0] == 0
-    assert ["all", "5", "5", "0"] in [line.split() for line in call("plan", "fruit.yaml")[1].splitlines()]
+    assert ["all", "5", "5", "0", "0.0", "s"] in [line.split() for line in call("plan", "fruit.yaml")[1].splitlines()]
+
+
+def test_plan_expects_what_its_ops_took_before_and_draws_itself(project, call):
+    assert call("run", "fruit.yaml", "--no-track")[0] == 0
+    (project / "more.yaml").write_text(spec("Recall@1").replace("[1, 2, 3]", "[1, 2, 3]\n    retrieve.b: [0.1, 0.9]"))
+    code, out, err = call("plan", "more.yaml", "--graph", "plan.svg")
+    assert (code, err) == (0, "")
+    assert "nothing is known yet" not in out
+    drawn = ElementTree.parse(project / "plan.svg")  # noqa: S314 - our own
+    titles = [title.text for title in drawn.iter("{http://www.w3.org/2000/svg}title")]
+    assert sum(title.startswith("BM25Search") for title in titles) == 3
+    assert call("plan", "more.yaml", "--graph", "nowhere/plan.svg")[0] == 2
 
 
 def test_a_second_run_gives_the_same_figures_from_the_store(project, call):

@@ -6,9 +6,11 @@ import html
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evalkit.evaluate.costs import Costs
+    from evalkit.evaluate.execute import Result
     from evalkit.evaluate.plan import Plan
     from evalkit.evaluate.results import Comparisons, Results
     from evalkit.metrics.statistics import Comparison
@@ -76,12 +78,24 @@ def _notes(results: Results) -> list[str]:
         notes.append(f"{counted} left out: {listed}")
     if left_out := data.get("queries without evidence"):
         notes.append(f"{len(left_out)} without evidence, left out of span metrics: {', '.join(left_out[:5])}")
+    notes += left_out_notes(results.manifest)
     control = results.manifest.get("control")
     if control:
         notes.append(
             f"control: the base timed twice differs by {control['difference_ms']:+.2f} ms "
             f"[{control['low']:+.2f}, {control['high']:+.2f}]; believe no smaller difference of latency."
         )
+    return notes
+
+
+def left_out_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """What is missing from a run's tables, a line each, and why."""
+    notes = [f"FAILED {label}: {reason}" for label, reason in manifest.get("failed", {}).items()]
+    notes += [f"out of the race: {label}: {why}" for label, why in manifest.get("stopped", {}).items()]
+    if unfinished := manifest.get("unfinished"):
+        named = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
+        notes.append(f"PARTIAL: the run was ended early; {len(unfinished)} systems are not finished: {named}")
+    notes += [f"incomplete: {gap} ({count} times)" for gap, count in manifest.get("incomplete", {}).items()]
     return notes
 
 
@@ -111,18 +125,33 @@ def _verdict(c: Comparison) -> str:
     return f"{c.verdict} (about {rounded:,} more {'query' if rounded == 1 else 'queries'} to settle it)"
 
 
-def plan_text(plan: Plan, stored: Mapping[str, bool]) -> str:
-    """What a plan would work on, by stage: how many distinct nodes there are, how many are stored."""
+def plan_text(plan: Plan, stored: Mapping[str, bool], costs: Costs, given: Mapping[str, Result]) -> str:
+    """What a plan would work on, by stage: distinct nodes, how many are stored, what the rest will take."""
     rows = []
     for stage in dict.fromkeys(node.stage for node in plan.work):
         nodes = [node for node in plan.work if node.stage == stage]
-        there = sum(stored[node.recipe] for node in nodes)
+        left = [node for node in nodes if not stored[node.recipe]]
         kinds = ", ".join(sorted({type(node.op).__name__ for node in nodes}))
-        rows.append([stage, str(len(nodes)), str(there), str(len(nodes) - there), kinds])
-    total, there = len(plan.work), sum(stored.values())
-    rows.append(["all", str(total), str(there), str(total - there), ""])
-    shared = f"{len(plan.wanted)} variants; one by one they would need {plan.asked} nodes, shared {total}."
-    return text((["stage", "nodes", "in the store", "to run", "what"], rows, [shared]))
+        expected = duration(*costs.expected(left, given))
+        rows.append([stage, str(len(nodes)), str(len(nodes) - len(left)), str(len(left)), expected, kinds])
+    left = [node for node in plan.work if not stored[node.recipe]]
+    total, (seconds, unknown) = len(plan.work), costs.expected(left, given)
+    rows.append(["all", str(total), str(total - len(left)), str(len(left)), duration(seconds, unknown), ""])
+    notes = [f"{len(plan.wanted)} variants; one by one they would need {plan.asked} nodes, shared {total}."]
+    notes.append(
+        "expected: one node after another, from what the store's results took. dollars: none, nothing is paid for."
+    )
+    if unknown:
+        notes.append(f"+: nothing is known yet of {', '.join(unknown)}.")
+    return text((["stage", "nodes", "in the store", "to run", "expected", "what"], rows, notes))
+
+
+def duration(seconds: float, unknown: Sequence[str] = ()) -> str:
+    """Print a duration; with a plus where it is not all."""
+    more = " +" if unknown else ""
+    if seconds < 90:
+        return f"{seconds:.1f} s{more}"
+    return f"{seconds / 60:.0f} min{more}" if seconds < 5400 else f"{seconds / 3600:.1f} h{more}"
 
 
 def text(grid: Grid, width: int | None = None) -> str:
