@@ -125,7 +125,7 @@ def test_every_name_in_a_spec_is_a_class_or_preset_that_is_exported():
         (HEAD + "seed: 1.5", "s.yaml:3: seed: a whole number is needed, not 1.5"),
         (HEAD + "seed: -1", "s.yaml:3: seed: is -1; it must be at least 0"),
         (HEAD + "sweep:\n- 1", "s.yaml:3: sweep: Sweep: a name or a mapping is needed, not a list"),
-        (HEAD + "sweep:\n  grid:\n  - 1", "s.yaml:4: sweep.grid: a mapping is needed, not a list"),
+        (HEAD + "sweep:\n  grid:\n  - 1", "s.yaml:5: sweep.grid: a mapping from paths to lists is needed, not int"),
         (HEAD + "metrics: MRR@10", "s.yaml:3: metrics: a list is needed, not the text 'MRR@10'"),
         (HEAD + "metrics: []", "s.yaml:3: metrics: is empty; name at least one"),
         (HEAD + "metrics: [MRR@10, mrr@10]", "s.yaml:3: metrics: MRR@10 is given twice"),

@@ -184,7 +184,8 @@ def test_a_bad_value_on_a_conditional_axis_is_told_at_its_place():
 @pytest.mark.parametrize(
     ("axes", "what"),
     [
-        ({"grid": [("retrieve.k", [1])]}, "grid: a mapping from paths to lists is needed, not list"),
+        ({"grid": [("retrieve.k", [1])]}, "grid.0: a mapping from paths to lists is needed, not tuple"),
+        ({"grid": 3}, "grid: a mapping from paths to lists is needed, not int"),
         ({"grid": {"retrieve.k": "12"}}, "grid.retrieve.k: a list of values is needed, not '12'"),
         ({"zip": {"retrieve.k": None}}, "zip.retrieve.k: a list of values is needed, not None"),
         (
