@@ -29,7 +29,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before th
 import numpy as np
 
 from evalkit.columns import Array, Strings
-from evalkit.evaluate.execute import apply
+from evalkit.evaluate.apply import apply
 from evalkit.similarity import best_first
 from evalkit.stages import BM25, Custom, Dense, SideBySide
 from evalkit.types import CORPUS, QUERY, Digest, Node, Retriever

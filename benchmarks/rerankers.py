@@ -17,7 +17,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from evalkit import load_dataset
-from evalkit.evaluate.execute import apply
+from evalkit.evaluate.apply import apply
 from evalkit.stages import MMR, Dense, LateInteraction, Recursive, RedundancyFilter, SentenceTransformer, models
 from evalkit.stages.rerank import CrossEncoder
 from evalkit.stages.rerank.cross_encoder import ScorePairs

@@ -27,6 +27,17 @@ def machine() -> dict[str, Any]:
     }
 
 
+def threads() -> int:
+    """Return how many threads work should take: ``EVALKIT_THREADS``, else ``OMP_NUM_THREADS``, else one a core.
+
+    A worker that others stand beside is given one by whoever starts it; Dask sets ``OMP_NUM_THREADS`` for its own.
+    """
+    for variable in ("EVALKIT_THREADS", "OMP_NUM_THREADS"):
+        if (stated := os.environ.get(variable, "")).isdecimal() and int(stated) > 0:
+            return int(stated)
+    return os.cpu_count() or 1
+
+
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide results."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from evalkit import fingerprint
 from evalkit.columns import Array
-from evalkit.values import Answer, Chunks, Documents, Prompt, Queries, Value, Vectors
+from evalkit.values import Answer, Chunks, Documents, Prompt, Queries, Rankings, Value, Vectors
 
 Digest = str
 Origin = Literal["measured", "replayed", "modelled"]
@@ -38,7 +38,8 @@ class Op(Protocol):
         Default True. False: worked on in every run, since nothing says when its results change.
     journalled : bool, optional
         Default False. True, for an embedder: every text's vector is kept in the journal, so that a kill loses none
-        and a text that was embedded once, in whatever corpus, is not embedded again.
+        and a text that was embedded once, in whatever corpus, is not embedded again. For a `PairScorer`, every
+        pair's score.
 
     Raises
     ------
@@ -110,10 +111,28 @@ class Index(Protocol):
 
 @runtime_checkable
 class Prefix(Protocol):
-    """An op whose result for a small ``k`` is exactly the head of its result for a larger one."""
+    """An op whose result for a small ``k`` is exactly the head of its result for a larger one.
+
+    Attributes
+    ----------
+    entry_wise : bool, optional
+        Default False. True: the last input is a ranking, and every entry of the result depends on one entry of it
+        alone, at the same place; so a longer ranking gives the same and more.
+    """
 
     prefix_exact: ClassVar[Literal[True]]
     k: int
+
+
+@runtime_checkable
+class PairScorer(Op, Prefix, Protocol):
+    """A reranker's costly part: a score for a query and a passage, whatever else was found."""
+
+    def pairs(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> list[tuple[str, str]]:
+        """Return the (query, passage) of every entry of the first `k`, row by row."""
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> Array:
+        """Return every pair's score: float64 of shape (n,)."""
 
 
 @runtime_checkable

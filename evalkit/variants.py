@@ -60,7 +60,8 @@ class Variant:
     generate: Generator = field(default_factory=lambda: Extractive(SentenceTransformer()))
 
     def __post_init__(self) -> None:
-        hints, reader = typing.get_type_hints(type(self)), Reader(components())
+        kind: Any = type(self)
+        hints, reader = _hints(kind), Reader(components())
         for item in fields(self):
             object.__setattr__(
                 self, item.name, build(getattr(self, item.name), hints[item.name], reader, (item.name,))
@@ -82,6 +83,11 @@ class Variant:
     def fingerprint(self) -> Digest:
         """Identity: the recipe of the answer, which every stage enters."""
         return self.nodes()["answer"].recipe
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import signal
+import time
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -185,3 +186,16 @@ def small_dataset(**changes: Any) -> Dataset:
         ],
         [Row(query, {"query": query, "text": text}) for query, text in given["answers"].items()],
     )
+
+
+@dataclass(frozen=True)
+class SlowWords(HashedWords):
+    """An embedder that takes its time."""
+
+    pause: float = 0.2
+
+    version: ClassVar[int] = 1
+
+    def __call__(self, texts: Chunks | Queries) -> Vectors:
+        time.sleep(self.pause)
+        return super().__call__(texts)

@@ -2,62 +2,97 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
-import os
 import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
 from evalkit import fingerprint
-from evalkit.clock import WallClock, run_async
-from evalkit.columns import Array
 from evalkit.datasets import Dataset
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, InputError
+from evalkit.evaluate.apply import apply, worst
 from evalkit.evaluate.plan import Plan
-from evalkit.machine import packages_of
-from evalkit.types import CORPUS, QUERY, Digest, Generator, Node, Op, Origin, Partial, Store
-from evalkit.values import Answer, Answers, Chunks, Prompt, Prompts, Queries, Table, Value, Vectors
+from evalkit.machine import packages_of, threads
+from evalkit.types import CORPUS, QUERY, Digest, Node, Op, Origin, Store
+from evalkit.values import Table, Value
 
 CORPUS_BLOCK = 512
 QUERY_BLOCK = 128
-_GENERATING_AT_ONCE = 8
-_EMBEDDED_AT_ONCE = 64
-_one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
-_embedding: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)  # chunkings share texts in the same way
-_RANK: dict[Origin, int] = {"measured": 0, "replayed": 1, "modelled": 2}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A node's result: digests of its blocks, and how many of them were already in the store."""
+    """A node's result.
+
+    Parameters
+    ----------
+    blocks : tuple of Digest
+        Contents, in order.
+    origin : Origin
+    from_store : int
+        How many blocks were in the store already.
+    missing : tuple of str
+        What parts could not be had.
+    """
 
     blocks: tuple[Digest, ...]
     origin: Origin = "measured"
     from_store: int = 0
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a node has no result: it failed itself, or one that it needs did.
+
+    Parameters
+    ----------
+    reason : str
+        One line: stage, class, what happened.
+    stopped : bool
+        It did not fail: the run was ended before its turn.
+    wrong_input : bool
+        What was given was wrong, not the work.
+    """
+
+    reason: str
+    stopped: bool = False
+    wrong_input: bool = False
+
+    def error(self) -> EvalkitError:
+        """Return what to raise where nothing else goes on."""
+        return InputError(self.reason) if self.wrong_input else EvalkitError(self.reason)
+
+
+STOPPED = Failure("not finished when the run was ended", stopped=True)
+Outcome = Result | Failure
+Finished = Callable[[Node, Outcome], None]
 
 
 @dataclass
 class Context:
-    """What every node's run needs: the store, a cache of joined values, and whom to tell of progress.
+    """What every node's run needs: the store, a cache of joined values, whom to tell of progress, when to stop.
 
-    `busy` holds a lock for every action, so that equal ones reached by different ways are worked on once.
+    `busy` holds a lock for every action, so that equal ones reached by different ways are worked on once. A value
+    that is not to be stored is held in memory; a context that was sent to another process (`shared`) puts it into
+    the store by its content, where the others find it and no later run looks for it.
     """
 
     store: Store
-    advance: Callable[[int], None] = lambda blocks: None
+    advance: Callable[[Node], None] = lambda node: None
+    stop: threading.Event = field(default_factory=threading.Event)
     busy: defaultdict[Digest, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
-    notes: list[str] = field(default_factory=list)
+    shared: bool = False
     _joined: OrderedDict[tuple[Digest, ...], Value] = field(default_factory=OrderedDict)
     _held: dict[Digest, Value] = field(default_factory=dict)
     _made: dict[Digest, tuple[Digest, Origin]] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Callable[[Store], Context], tuple[Store]]:
+        return _shared_context, (self.store,)
 
     def whole(self, blocks: tuple[Digest, ...]) -> Value:
         """Load all blocks of a result as one value; the last few stay in memory."""
@@ -76,18 +111,24 @@ class Context:
 
     def hold(self, action: Digest, value: Value, origin: Origin) -> Digest:
         """Keep a result for this run alone."""
-        self._held[value.digest] = value
+        if self.shared:
+            self.store.add(value)
+        else:
+            self._held[value.digest] = value
         self._made[action] = value.digest, origin
         return value.digest
 
 
+_contexts: dict[str, Context] = {}
+
+
+def _shared_context(store: Store) -> Context:
+    """The one context of a worker's process for a store."""
+    return _contexts.setdefault(repr(getattr(store, "folder", store)), Context(store, shared=True))
+
+
 def _stored(node: Node) -> bool:
     return bool(getattr(node.op, "stored", True))
-
-
-def worst(origins: Sequence[Origin]) -> Origin:
-    """Return the origin of a number made from others: a total with a modelled part is modelled."""
-    return max(origins, key=_RANK.__getitem__, default="measured")
 
 
 def query_order(data: Dataset, seed: int) -> list[str]:
@@ -95,12 +136,14 @@ def query_order(data: Dataset, seed: int) -> list[str]:
     return sorted(data.queries.id, key=lambda name: fingerprint.digest([seed, name]))
 
 
-def sources(data: Dataset, seed: int, store: Store | None = None) -> dict[Digest, Result]:
+def sources(
+    data: Dataset, seed: int, store: Store | None = None, query_block: int | None = None
+) -> dict[Digest, Result]:
     """Cut the corpus and the queries into blocks, and put them into the store if there is one."""
     order = {name: i for i, name in enumerate(data.queries.id)}
     queries = data.queries.take([order[name] for name in query_order(data, seed)])
     found = {}
-    for node, table, size in ((CORPUS, data.documents, CORPUS_BLOCK), (QUERY, queries, QUERY_BLOCK)):
+    for node, table, size in ((CORPUS, data.documents, CORPUS_BLOCK), (QUERY, queries, query_block or QUERY_BLOCK)):
         blocks = list(_blocks(table, size))
         found[node.recipe] = Result(tuple(store.add(b) if store else b.digest for b in blocks))
     return found
@@ -112,7 +155,7 @@ def _blocks(table: Table, size: int) -> Iterator[Table]:
 
 
 def execute(plan: Plan, given: Mapping[Digest, Result], context: Context) -> dict[Digest, Result]:
-    """Run every node of the plan once.
+    """Run every node of the plan once, on this machine's cores.
 
     Parameters
     ----------
@@ -128,36 +171,122 @@ def execute(plan: Plan, given: Mapping[Digest, Result], context: Context) -> dic
     Raises
     ------
     EvalkitError
-        If an op fails: with its stage, its class and the reason.
+        If an op fails: with its stage, its class and the reason. `attempt` goes on with what does not need it.
     """
-    from dask import delayed
+    done = attempt(plan, given, context)
+    for outcome in done.values():
+        if isinstance(outcome, Failure):
+            raise outcome.error()
+    return cast("dict[Digest, Result]", done)
+
+
+def attempt(
+    plan: Plan,
+    given: Mapping[Digest, Result],
+    context: Context,
+    finished: Finished = lambda node, outcome: None,
+    scheduler: str | None = None,
+) -> dict[Digest, Outcome]:
+    """Run every node of the plan that can be run.
+
+    Parameters
+    ----------
+    plan, given, context
+        As for `execute`.
+    finished : function
+        Told of every node's outcome as soon as it is there, one at a time, in the caller's thread.
+    scheduler : str, optional
+        Address of a Dask cluster whose workers see the same store; default: threads of this process.
+
+    Returns
+    -------
+    {recipe: Result or Failure}
+        Where the run is interrupted (Ctrl-C, a kernel's stop button) or ended by ``context.stop``, what has not
+        been worked on is `STOPPED`.
+    """
+    done: dict[Digest, Outcome] = {recipe: given[recipe] for recipe in plan.nodes if recipe in given}
+    todo = {recipe: node for recipe, node in plan.nodes.items() if recipe not in given}
+
+    def tell(recipe: Digest, outcome: Outcome) -> None:
+        done[recipe] = outcome
+        finished(todo[recipe], outcome)
+
+    try:
+        if scheduler:
+            from evalkit.evaluate.cluster import run_on_cluster
+
+            run_on_cluster(scheduler, todo, done, context, tell)
+        elif todo:
+            _run_on_threads(todo, done, context, tell)
+    except KeyboardInterrupt:
+        context.stop.set()
+    return {recipe: done.get(recipe, STOPPED) for recipe in plan.nodes}
+
+
+def _run_on_threads(
+    todo: Mapping[Digest, Node],
+    done: Mapping[Digest, Outcome],
+    context: Context,
+    tell: Callable[[Digest, Outcome], None],
+) -> None:
+    from dask.callbacks import Callback
     from dask.threaded import get
 
-    tasks: dict[Digest, Any] = {}
-    for recipe, node in plan.nodes.items():
-        tasks[recipe] = given.get(recipe) or delayed(run_node, pure=False)(
-            node, [tasks[parent.recipe] for parent in node.inputs], context, dask_key_name=recipe
+    # Keys are in the order of the plan: a tie between tasks goes to the variant that was named first.
+    names = {recipe: f"{i:06d}-{recipe}" for i, recipe in enumerate(todo)}
+    graph: dict[str, Any] = {
+        names[recipe]: (
+            run_task, node, [names.get(p.recipe) or _Given(done[p.recipe]) for p in node.inputs], context,
         )
-    todo = [recipe for recipe in tasks if recipe not in given]
-    graph: dict[Any, Any] = {}
-    for recipe in todo:
-        graph.update(dict(tasks[recipe].__dask_graph__()))
-    done = get(graph, todo, num_workers=os.cpu_count() or 1) if todo else ()
-    return {**{r: given[r] for r in plan.nodes if r in given}, **dict(zip(todo, done, strict=True))}
+        for recipe, node in todo.items()
+    }  # fmt: skip
+
+    def posttask(key: str, outcome: Outcome, *_: Any) -> None:
+        tell(key.partition("-")[2], outcome)
+
+    with Callback(posttask=posttask):
+        get(graph, list(graph), num_workers=threads())
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A source's result, which Dask must not take for one of its keys."""
+
+    outcome: Outcome
+
+
+def run_task(node: Node, inputs: Sequence[Outcome | _Given], context: Context) -> Outcome:
+    """Run a node if all that it needs is there; its failure is an outcome, so that others go on."""
+    outcomes = [i.outcome if isinstance(i, _Given) else i for i in inputs]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    if failed:
+        return failed[0]
+    try:
+        return run_node(node, cast("list[Result]", outcomes), context)
+    except _Stop:
+        return STOPPED
+    except EvalkitError as error:
+        return Failure(str(error), wrong_input=isinstance(error, InputError))
+
+
+class _Stop(Exception):
+    """The run is to end."""
 
 
 def run_node(node: Node, inputs: list[Result], context: Context) -> Result:
     """Run one node over its blocks; what the store has is not worked on."""
     digests, origins, from_store = [], [result.origin for result in inputs], 0
+    gaps: list[str] = []
     for action, parts in actions(node, inputs):
+        if context.stop.is_set():
+            raise _Stop
         with context.busy[action]:
             found = context.known(node, action)
             if found is None:
                 started = time.perf_counter()
                 value, origin, missing = apply(node, [context.whole(part) for part in parts], context.store)
                 origin = worst([*origins, origin])
-                if missing:
-                    context.notes += missing
+                gaps += missing
                 if missing or not _stored(node):
                     found = context.hold(action, value, origin), origin
                 else:
@@ -167,8 +296,8 @@ def run_node(node: Node, inputs: list[Result], context: Context) -> Result:
                 from_store += 1
         digests.append(found[0])
         origins.append(found[1])
-        context.advance(1)
-    return Result(tuple(digests), worst(origins), from_store)
+        context.advance(node)
+    return Result(tuple(digests), worst(origins), from_store, tuple(gaps))
 
 
 def actions(node: Node, inputs: Sequence[Result]) -> Iterator[tuple[Digest, list[tuple[Digest, ...]]]]:
@@ -201,123 +330,3 @@ def _goes_in_blocks(node: Node, parent: Node) -> bool:
     if node.per_query:
         return parent.per_query
     return isinstance(node.op, Op) and node.op.row_wise
-
-
-@contextmanager
-def told(node: Node) -> Iterator[None]:
-    """Say at which stage and in which class an error happened, in one line."""
-    try:
-        yield
-    except EvalkitError:
-        raise
-    except Exception as error:
-        raise EvalkitError(f"{node.stage} ({type(node.op).__name__}): {type(error).__name__}: {error}") from error
-
-
-class Applied(NamedTuple):
-    """What a node's work gave: its value, where that comes from, and what was missing of it."""
-
-    value: Value
-    origin: Origin
-    missing: list[str]
-
-
-def apply(node: Node, inputs: Sequence[Value], store: Store | None = None) -> Applied:
-    """Work on one node's values.
-
-    On the query side, ops that are not exact by row get one row a call, so that a query's result does not depend
-    on what else was asked. A generator's answers, and the vectors of embedders that ask for it, go through the
-    journal, if there is a store.
-    """
-    with told(node):
-        op = node.op
-        origin = cast("Origin", getattr(op, "origin", "measured"))
-        if not isinstance(op, Op):
-            return Applied(_generate(cast("Generator", op), cast("Prompts", inputs[0]), store), origin, [])
-        if store is not None and getattr(op, "journalled", False):
-            return Applied(_embed(node, cast("Chunks | Queries", inputs[0]), store), origin, [])
-        missing: list[str] = []
-        rows = [cast("Table", v) for v, n in zip(inputs, node.inputs, strict=True) if n.per_query]
-        if not node.per_query or op.row_exact or len(rows[0]) <= 1:
-            return Applied(_call(op, inputs, missing), origin, missing)
-        single = []
-        for i in range(len(rows[0])):
-            row = [
-                cast("Table", value).row(i) if parent.per_query else value
-                for value, parent in zip(inputs, node.inputs, strict=True)
-            ]
-            single.append(cast("Table", _call(op, row, missing)))
-        return Applied(type(single[0]).concat(single), origin, missing)
-
-
-def _call(op: Op, inputs: Sequence[Value], missing: list[str]) -> Value:
-    try:
-        return op(*inputs)
-    except Partial as partial:
-        missing.append(f"{type(op).__name__}: {partial.note}")
-        return partial.value
-
-
-def _embed(node: Node, texts: Chunks | Queries, store: Store) -> Vectors:
-    """Embed the texts that the journal does not have, a few a call; each call's vectors are kept at once."""
-    op = cast("Op", node.op)
-    side = "query" if isinstance(texts, Queries) else "passage"
-    whose = fingerprint.digest(["embedding", op, packages_of(op), side])
-    column = texts.text if isinstance(texts, Queries) else texts.searched
-    keys = [hashlib.blake2b(f"{whose}{text}".encode(), digest_size=16).hexdigest() for text in column]
-    step = 1 if node.per_query and not op.row_exact else getattr(op, "batch_size", _EMBEDDED_AT_ONCE)
-    first = {key: i for i, key in reversed(list(enumerate(keys)))}
-    with _embedding[whose]:
-        entries = store.recall(list(first))
-        found = {key: vector for key, entry in entries.items() if (vector := _journalled(entry)) is not None}
-        todo = sorted(i for key, i in first.items() if key not in found)
-        if not todo and not found:
-            return cast("Vectors", op(texts))
-        for start in range(0, len(todo), step):
-            rows = todo[start : start + step]
-            made = dict(zip((keys[i] for i in rows), cast("Vectors", op(texts.take(rows))).values, strict=True))
-            store.record_all({k: {"float32": base64.b64encode(v.tobytes()).decode()} for k, v in made.items()})
-            found.update(made)
-    return Vectors(np.stack([found[key] for key in keys]))
-
-
-def _journalled(entry: Mapping[str, Any]) -> Array | None:
-    """Read a journal's vector; None for one that is not of length 1, and so is not what was written."""
-    try:
-        vector = np.frombuffer(base64.b64decode(entry["float32"]), np.float32)
-    except (KeyError, TypeError, ValueError):
-        return None
-    return vector if abs(np.linalg.norm(vector) - 1) < 1e-3 else None
-
-
-def _generate(generator: Generator, prompts: Prompts, store: Store | None) -> Answers:
-    """Answer every distinct prompt once. After a failure no call is begun; those under way end and are kept."""
-    rows = Prompt.rows(prompts)
-    keys = [fingerprint.digest(["call", generator, packages_of(generator), prompt, 0]) for prompt in rows]
-    limit, clock = asyncio.Semaphore(_GENERATING_AT_ONCE), WallClock()
-    failed: list[BaseException] = []
-
-    async def answer(key: Digest, prompt: Prompt) -> Answer | None:
-        async with limit:
-            if failed:
-                return None
-            try:
-                made = await generator(prompt, 0, clock)
-            except BaseException as error:
-                failed.append(error)
-                return None
-        if store:
-            store.record(key, {"text": made.text, "cited": list(made.cited)})
-        return made
-
-    async def answers(asked: Mapping[Digest, Prompt]) -> dict[Digest, Answer | None]:
-        return dict(zip(asked, await asyncio.gather(*(answer(k, p) for k, p in asked.items())), strict=True))
-
-    with _one_batch_at_a_time:
-        known = store.recall(keys) if store else {}
-        found = {key: Answer(entry["text"], tuple(entry["cited"])) for key, entry in known.items()}
-        made = run_async(answers({k: p for k, p in zip(keys, rows, strict=True) if k not in known}))
-    if failed:
-        raise failed[0]
-    found.update(cast("dict[Digest, Answer]", made))
-    return Answer.table([found[key] for key in keys])

@@ -12,7 +12,8 @@ from evalkit.errors import InputErrors
 from evalkit.evaluate.timing import Timing
 from evalkit.forms import plain_fields
 from evalkit.metrics import Metric, parse
-from evalkit.sweep import Sweep
+from evalkit.metrics.racing import Race
+from evalkit.sweep import Sweep, SweepBudget
 
 DEFAULT_METRICS = ("MRR@10", "nDCG@10", "Recall@10")
 
@@ -43,11 +44,16 @@ class Experiment:
         Of blocks, samples, intervals and tests.
     without_data : {"fail", "skip"}
         What to do where the data set's folder is missing.
+    race : Race or None
+        Stop variants early that cannot be the best any more; the base always runs to the end.
+    budget : SweepBudget or None
+        What the run may cost; what is not done by then is told.
 
     Raises
     ------
     InputErrors
-        For a name that cannot be a folder, no metric or one given twice, a negative seed.
+        For a name that cannot be a folder, no metric or one given twice, a negative seed, a race by a metric that is
+        not measured.
     """
 
     name: str
@@ -59,6 +65,8 @@ class Experiment:
     timing: Timing | None = None
     seed: int = 0
     without_data: Literal["fail", "skip"] = "fail"
+    race: Race | None = None
+    budget: SweepBudget | None = None
 
     def __post_init__(self) -> None:
         found = self.faults({item.name: getattr(self, item.name) for item in fields(self)})
@@ -76,6 +84,11 @@ class Experiment:
             found.append(("metrics", "is empty; name at least one"))
         counts = Counter(metrics or ())
         found += [("metrics", f"{metric} is given twice") for metric, count in counts.items() if count > 1]
+        race, budget = values.get("race"), values.get("budget")
+        if race is not None and metrics is not None and race.metric not in metrics:
+            found.append(("race", f"{race.metric} is not among the metrics; add it there"))
+        if budget is not None and budget.dollars is not None:
+            found.append(("budget", "dollars: nothing in a sweep states a price yet; give minutes or variants"))
         if seed < 0:
             found.append(("seed", f"is {seed}; it must be at least 0"))
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -50,6 +50,15 @@ class Plan:
         """The nodes that are work: all but the sources."""
         return [node for node in self.nodes.values() if not isinstance(node.op, str)]
 
+    def only(self, labels: Iterable[str], names: Collection[str] | None = None) -> Plan:
+        """Return what some of the systems need, or of that the results of some names, worked on as in this plan."""
+        wanted = {
+            label: {name: r for name, r in self.wanted[label].items() if names is None or name in names}
+            for label in labels
+        }
+        nodes = {n.recipe: n for ends in wanted.values() for end in ends.values() for n in self.nodes[end].walk()}
+        return Plan(nodes, wanted, self.asked)
+
 
 def make_plan(targets: Mapping[str, Mapping[str, Node]]) -> Plan:
     """Merge equal nodes of all systems, and retrieve the deepest k once for all smaller ones.
@@ -71,16 +80,18 @@ def make_plan(targets: Mapping[str, Mapping[str, Node]]) -> Plan:
 
 
 class _Deepener:
-    """Replaces searches that differ only in k by the deepest one and its heads."""
+    """Replaces searches that differ only in k by the deepest one and its heads.
+
+    What is said of a ranking's entries one by one (the scores of a reranker) is said once of the deepest ranking.
+    """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._deepest: dict[Digest, int] = {}
         self._done: dict[Digest, Node] = {}
         for node in nodes:
-            op: object = node.op
-            if isinstance(op, Prefix):
-                family = self._family(op, node)
-                self._deepest[family] = max(op.k, self._deepest.get(family, 0))
+            if _is_prefix(node):
+                family, depth = self._family(node)
+                self._deepest[family] = max(depth, self._deepest.get(family, 0))
 
     def __call__(self, node: Node) -> Node:
         if node.recipe not in self._done:
@@ -88,16 +99,32 @@ class _Deepener:
         return self._done[node.recipe]
 
     def _replace(self, node: Node) -> Node:
-        inputs = tuple(self(parent) for parent in node.inputs)
+        inputs = [self(parent) for parent in node.inputs]
+        if not _is_prefix(node):
+            return Node(node.op, tuple(inputs))
+        family, depth = self._family(node)
+        if _entry_wise(node.op) and isinstance(inputs[-1].op, Cut):
+            inputs[-1] = inputs[-1].inputs[0]
+        deepest = self._deepest[family]
         op: Any = node.op
-        if not isinstance(op, Prefix):
-            return Node(op, inputs)
-        deepest = self._deepest[self._family(op, node)]
-        found = Node(replace(node.op, k=deepest), inputs)  # type: ignore[type-var]
-        return found if op.k == deepest else Node(Cut(op.k), (found,))
+        found = Node(replace(op, k=deepest), tuple(inputs))
+        return found if depth == deepest else Node(Cut(depth), (found,))
 
-    @staticmethod
-    def _family(op: Any, node: Node) -> Digest:
+    def _family(self, node: Node) -> tuple[Digest, int]:
+        """What a node gives the head of, and how long that head is."""
+        op: Any = node.op
         rest = {name: value for name, value in fingerprint.identity(op).items() if name != "k"}
-        inputs = [parent.recipe for parent in node.inputs]
-        return fingerprint.digest([fingerprint.class_name(type(op)), op.version, rest, inputs])
+        inputs, depth = [parent.recipe for parent in node.inputs], op.k
+        if _entry_wise(op) and _is_prefix(node.inputs[-1]):
+            inputs[-1], above = self._family(node.inputs[-1])
+            depth = min(depth, above)
+        return fingerprint.digest([fingerprint.class_name(type(op)), op.version, rest, inputs]), depth
+
+
+def _is_prefix(node: Node) -> bool:
+    op: object = node.op
+    return isinstance(op, Prefix)
+
+
+def _entry_wise(op: object) -> bool:
+    return bool(getattr(op, "entry_wise", False))

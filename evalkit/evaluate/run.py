@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from evalkit.datasets import Dataset, load_dataset
 from evalkit.errors import InputError, InputErrors
-from evalkit.evaluate.execute import Context, Result, execute, sources
+from evalkit.evaluate.execute import Context, Result, sources
 from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
-from evalkit.evaluate.plan import Plan, make_plan
-from evalkit.evaluate.progress import progress
+from evalkit.evaluate.manifest import manifest_of
+from evalkit.evaluate.quality import Quality, do_quality, plan_of
 from evalkit.evaluate.results import Results
-from evalkit.evaluate.score import Scorer, latencies, targets
+from evalkit.evaluate.score import Scorer, applicable
 from evalkit.evaluate.tables import tables
-from evalkit.evaluate.timing import CONTROL, Samples, Timing, measure
-from evalkit.machine import machine, versions
+from evalkit.evaluate.timing import Samples, Timing, measure
+from evalkit.evaluate.watch import watch
+from evalkit.machine import machine
 from evalkit.metrics import AnswerMetric, LatencyMetric, Metric, MetricError, parse
-from evalkit.paths import project_root, store_dir
+from evalkit.metrics.racing import Race
+from evalkit.paths import store_dir
+from evalkit.progress import progress
 from evalkit.store import DiskStore
-from evalkit.sweep import Sweep, parameters
-from evalkit.types import CORPUS, QUERY, Digest, Store
+from evalkit.sweep import Sweep, SweepBudget
+from evalkit.types import Digest, Store
 from evalkit.variants import Variant
 
 
@@ -40,6 +41,9 @@ def run(
     name: str = "sweep",
     store: Store | None = None,
     retime: bool = False,
+    race: Race | None = None,
+    budget: SweepBudget | None = None,
+    scheduler: str | None = None,
 ) -> Results:
     """Evaluate systems on a data set.
 
@@ -62,62 +66,97 @@ def run(
         Default: the project's.
     retime : bool
         Take latencies again, though the store has them from this machine.
+    race : Race, optional
+        Stop early what cannot be the best any more, or, for an experiment, otherwise than it says.
+    budget : SweepBudget, optional
+        What the run may cost; likewise.
+    scheduler : str, optional
+        Address of a Dask cluster whose workers see the same store: ``tcp://host:8786``. Default: threads here.
 
     Returns
     -------
     Results
+        Of the systems that were done. Those that failed, were stopped by the race or were not finished when the run
+        was interrupted or its budget spent are named in the manifest, with the reason. Where the base is among them,
+        the first system that was done is the base.
 
     Raises
     ------
     InputError
         If anything in the spec or the data is wrong; nothing has been run then.
     EvalkitError
-        If a stage fails.
+        If every system fails.
+    KeyboardInterrupt
+        If the run is interrupted before any system is done.
     """
     if data is not None and not isinstance(data, Dataset):
         data = load_dataset(data)
     experiment = _experiment(what, data, metrics, timing, seed, name)
+    experiment = replace(experiment, race=race or experiment.race, budget=budget or experiment.budget)
     data = data if data is not None else load_dataset(experiment.dataset, split=experiment.split)
     variants = check(experiment, data)
+    if experiment.budget is not None and experiment.budget.variants is not None:
+        variants = dict(list(variants.items())[: experiment.budget.variants])
     store = store if store is not None else DiskStore(store_dir())
     started, clock = datetime.now(UTC), time.perf_counter()
+    given = sources(data, experiment.seed, store, experiment.race.block if experiment.race else None)
     plan = plan_of(experiment, variants)
-    with progress("evaluate", total=None) as bar:
-        context = Context(store, bar.update)
-        given = sources(data, experiment.seed, store)
-        bar.reset(total=blocks_of(plan, given))
-        done = execute(plan, given, context)
-    samples: Mapping[str, Samples] = {}
-    if experiment.timing is not None:
-        timed = experiment.timing
-        visits = (len(variants) + 1) * (timed.warmup + timed.repeats * min(timed.queries, len(data.queries)))
-        with progress("time", total=visits) as bar:
-            samples = measure(
-                variants, experiment.sweep.base_label, data, done, context, timed,
-                seed=experiment.seed, retime=retime, advance=bar.update,
-            )  # fmt: skip
-    scorer = Scorer(data, done, context)
-    per_query, summary = tables(experiment, variants, plan, scorer, samples)
+    with watch(experiment, variants, plan, data, given, store) as (context, finished):
+        quality = do_quality(
+            experiment, variants, plan, data, given, context, finished=finished, scheduler=scheduler
+        )  # fmt: skip
+    base = experiment.sweep.base_label
+    if base not in quality.variants:
+        base = next(iter(quality.variants))
+    samples, where = _time(experiment, quality, base, data, context, retime, scheduler)
+    scorer = Scorer(data, quality.done, context)
+    per_query, summary = tables(experiment, quality.variants, quality.plan, scorer, samples)
     manifest = {
-        "spec": experiment.plain(),
-        "parameters": {label: parameters(variant) for label, variant in variants.items()},
-        "data": _describe(data, experiment.metrics),
-        "versions": versions(),
-        "machine": machine(),
-        "commit": _commit(),
-        "plan": {
-            "nodes asked for": plan.asked,
-            "nodes distinct": len(plan.work),
-            "blocks": sum(len(done[n.recipe].blocks) for n in plan.work),
-            "blocks from store": sum(done[n.recipe].from_store for n in plan.work),
-        },
-        "incomplete": dict(Counter(context.notes)),
-        "control": _control(samples, experiment.sweep.base_label, experiment.seed),
+        **manifest_of(experiment, data, quality, base, samples, where),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 2),
     }
-    systems = {label: variant.fingerprint for label, variant in variants.items()}
-    return Results(summary, per_query, systems, experiment.sweep.base_label, manifest, variants)
+    systems = {label: variant.fingerprint for label, variant in quality.variants.items()}
+    return Results(summary, per_query, systems, base, manifest, quality.variants)
+
+
+def _time(
+    experiment: Experiment,
+    quality: Quality,
+    base: str,
+    data: Dataset,
+    context: Context,
+    retime: bool,
+    scheduler: str | None,
+) -> tuple[Mapping[str, Samples], Mapping[str, Any]]:
+    """Take latencies after the quality work, alone; on a cluster on one worker. Returns also the machine it was."""
+    timed = experiment.timing
+    if timed is None or context.stop.is_set():
+        return {}, machine()
+    given = (quality.variants, base, data, quality.done, context, timed, experiment.seed, retime)
+    if scheduler:
+        from evalkit.evaluate.cluster import on_one_worker
+
+        taken, where = on_one_worker(scheduler, _time_here, *given)
+        return taken, where
+    visits = (len(quality.variants) + 1) * (timed.warmup + timed.repeats * min(timed.queries, len(data.queries)))
+    with progress("time", total=visits) as bar:
+        return _time_here(*given, bar.update)
+
+
+def _time_here(
+    variants: Mapping[str, Variant],
+    base: str,
+    data: Dataset,
+    done: Mapping[Digest, Result],
+    context: Context,
+    timing: Timing,
+    seed: int,
+    retime: bool,
+    advance: Callable[[int], Any] = lambda requests: None,
+) -> tuple[Mapping[str, Samples], Mapping[str, Any]]:
+    samples = measure(variants, base, data, done, context, timing, seed=seed, retime=retime, advance=advance)
+    return samples, machine()
 
 
 def check(experiment: Experiment, data: Dataset) -> dict[str, Variant]:
@@ -142,7 +181,7 @@ def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None
     """Say why a metric cannot be computed from this data; None if it can."""
     if metric.needs == "ranking" and len(data.unjudged) == len(data.queries):
         return f"data set {data.name}: none of its queries is judged, which {metric} needs"
-    if metric.needs == "spans" and len(_without_evidence(data)) == len(data.queries):
+    if metric.needs == "spans" and not applicable(data, metric):
         return f"data set {data.name}: no reference answer has evidence spans, which {metric} needs; leave it out"
     if metric.needs == "answers" and not data.answers:
         return f"data set {data.name}: no reference answers, which {metric} needs; leave it out"
@@ -156,18 +195,6 @@ def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None
         except MetricError as error:
             return f"metric {error}; an evaluation cannot, so leave it out"
     return None
-
-
-def plan_of(experiment: Experiment, variants: Mapping[str, Variant]) -> Plan:
-    """Return the plan of all that an experiment needs."""
-    timed = experiment.timing is not None
-    return make_plan({label: targets(v, experiment.metrics, timed) for label, v in variants.items()})
-
-
-def blocks_of(plan: Plan, given: Mapping[Digest, Result]) -> int:
-    """Return how many blocks a plan will work on, as far as is known beforehand: chunking sets no new blocks."""
-    corpus, query = (len(given[source.recipe].blocks) for source in (CORPUS, QUERY))
-    return sum(query if n.per_query else corpus if getattr(n.op, "row_wise", False) else 1 for n in plan.work)
 
 
 def _experiment(
@@ -205,54 +232,3 @@ def _metrics(names: Sequence[str | Metric] | str | Metric) -> tuple[Metric, ...]
         return tuple(parse(name) for name in ([names] if isinstance(names, str | Metric) else names))
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-def _control(samples: Mapping[str, Samples], base: str, seed: int) -> dict[str, float] | None:
-    """Compare the base with itself: what timing says of a difference that is not there."""
-    if CONTROL not in samples:
-        return None
-    from evalkit.metrics.statistics import paired
-
-    found = paired(
-        latencies(samples[base])["total"],
-        latencies(samples[CONTROL])["total"],
-        seed=seed,
-        higher_is_better=False,
-    )
-    return {
-        "difference_ms": found.difference,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
-        "n": found.n,
-    }
-
-
-def _without_evidence(data: Dataset) -> list[str]:
-    """Queries whose answer names no place in the documents: left out of span metrics."""
-    return [q for q in data.queries.id if q not in data.answers or not data.answers[q].evidence]
-
-
-def _describe(data: Dataset, metrics: Sequence[Metric]) -> dict[str, Any]:
-    spans = any(metric.needs == "spans" for metric in metrics)
-    return {
-        "name": data.name,
-        "digest": data.digest,
-        "documents": len(data.documents),
-        "queries": len(data.queries),
-        "judgements": sum(len(judged) for judged in data.qrels.values()),
-        "unjudged queries": list(data.unjudged),
-        **({"queries without evidence": _without_evidence(data)} if spans else {}),
-    }
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with ``+`` where files differ from it; None outside a checkout."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],  # noqa: S607
-            cwd=project_root(), capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None

@@ -172,6 +172,14 @@ class Scorer:
         ]
 
 
+def applicable(data: Dataset, metric: Metric) -> list[str]:
+    """Return the queries that a metric has a value for: those judged, answered, or answered with evidence."""
+    if metric.needs == "ranking":
+        return [query for query in data.queries.id if query not in set(data.unjudged)]
+    answered = [query for query in data.queries.id if query in data.answers]
+    return answered if metric.needs == "answers" else [query for query in answered if data.answers[query].evidence]
+
+
 def with_judged(metrics: Sequence[Metric]) -> list[Metric]:
     """Return the ranking metrics, and beside them what share of each cut-off is judged: how far to trust them."""
     ranking = [metric for metric in metrics if metric.needs == "ranking"]

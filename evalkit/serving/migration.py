@@ -17,13 +17,14 @@ import numpy as np
 
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import Context, Result, actions, run_node, sources, worst
+from evalkit.evaluate.apply import worst
+from evalkit.evaluate.execute import Context, Result, actions, run_node, sources
 from evalkit.evaluate.plan import make_plan
-from evalkit.evaluate.progress import progress
 from evalkit.evaluate.timing import corpus_nodes
 from evalkit.forms import conforms
 from evalkit.metrics import Metric
 from evalkit.paths import store_dir
+from evalkit.progress import progress
 from evalkit.serving.agreement import Agreement, agreement
 from evalkit.serving.live import Live
 from evalkit.store import DiskStore
@@ -137,7 +138,7 @@ class Migration:
         for batch in batches:
             made.append(run_node(node, [Result((self.store.add(batch),))], context))
             advance(len(set(batch.document)))
-        if not context.notes:  # what was made without all of its parts is never stored
+        if not any(result.missing for result in made):  # what was made without all of its parts is never stored
             vectors = context.whole(tuple(block for result in made for block in result.blocks))
             self.store.put(action, vectors, worst([r.origin for r in made]), {"op": type(node.op).__name__})
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from evalkit.columns import Strings
-from evalkit.evaluate.execute import apply, told
+from evalkit.evaluate.apply import apply, told
 from evalkit.types import Clock, Digest, Generator, Handler, Node, Op
 from evalkit.values import Answer, Prompt, Prompts, Queries, Value
 

@@ -27,6 +27,7 @@ from toys import (
 )
 
 from evalkit import EvalkitError, Sweep, run
+from evalkit.evaluate import apply as applying
 from evalkit.evaluate import execute as execution
 from evalkit.evaluate.execute import Context, execute, query_order, sources
 from evalkit.evaluate.plan import make_plan
@@ -99,7 +100,7 @@ def test_the_order_of_variants_changes_no_result(tiny, tmp_path):
 @pytest.mark.parametrize("threads", [1, 4])
 def test_the_number_of_threads_changes_no_result(monkeypatch, tiny, tmp_path, threads):
     expected = seams(SWEEP.variants(), tiny, DiskStore(tmp_path / "usual"))
-    monkeypatch.setattr(execution.os, "cpu_count", lambda: threads)
+    monkeypatch.setenv("EVALKIT_THREADS", str(threads))
     assert seams(SWEEP.variants(), tiny, DiskStore(tmp_path / "other")) == expected
 
 
@@ -221,7 +222,7 @@ def test_an_op_that_fails_is_named_with_its_stage_and_leaves_nothing_behind(tiny
 def test_a_generator_that_fails_is_named_what_it_gave_is_kept_and_no_call_is_begun_after(
     tiny, store, asked, monkeypatch
 ):
-    monkeypatch.setattr(execution, "_GENERATING_AT_ONCE", 1)
+    monkeypatch.setattr(applying, "_GENERATING_AT_ONCE", 1)
     with pytest.raises(EvalkitError) as caught:
         run(dense(generate=Fails(after=3)), tiny, METRICS, store=store)
     assert str(caught.value) == "generate (Fails): RuntimeError: the quota is spent"

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import apply
+from evalkit.evaluate.apply import apply
 from evalkit.evaluate.plan import make_plan
 from evalkit.metrics.neighbours import neighbour_recall
 from evalkit.similarity import cosine

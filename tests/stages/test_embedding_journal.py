@@ -23,8 +23,9 @@ from toys import HashedWords, dense, pieces, small_dataset
 
 from evalkit import EvalkitError, Sweep, run
 from evalkit.columns import Strings
-from evalkit.evaluate import execute as execution
-from evalkit.evaluate.execute import apply
+from evalkit.evaluate import apply as execution
+from evalkit.evaluate import execute as scheduling
+from evalkit.evaluate.apply import apply
 from evalkit.stages import Dense, FixedTokens, Whole
 from evalkit.stages.embed.onnx import ONNX
 from evalkit.store import DiskStore
@@ -149,8 +150,8 @@ def test_the_title_that_retrievers_see_is_part_of_the_text(store):
 
 @pytest.mark.parametrize("blocks", [1, 5, 512])
 def test_chunkers_corpora_and_blocks_share_what_was_embedded(tiny, store, monkeypatch, blocks):
-    monkeypatch.setattr(execution, "CORPUS_BLOCK", blocks)
-    monkeypatch.setattr(execution, "QUERY_BLOCK", blocks)
+    monkeypatch.setattr(scheduling, "CORPUS_BLOCK", blocks)
+    monkeypatch.setattr(scheduling, "QUERY_BLOCK", blocks)
     chunkers = [pieces(8), pieces(16), FixedTokens(size=500), Whole(), Whole(titles=False)]
     variant = dense(retrieve=Dense(Paid()))
     run(Sweep(variant, {"chunk": chunkers}), tiny, ["MRR@10"], store=store)

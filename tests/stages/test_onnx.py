@@ -17,7 +17,7 @@ import pytest
 from evalkit import fingerprint
 from evalkit.errors import InputError, MissingModel
 from evalkit.stages import SentenceTransformer, models
-from evalkit.stages.embed import export, onnx
+from evalkit.stages.embed import export
 from evalkit.stages.embed.onnx import ONNX
 from evalkit.testing import check_component, check_embedder
 from evalkit.testing.conformance import hard_documents
@@ -111,7 +111,7 @@ def test_a_vector_depends_on_its_text_alone_to_the_bit(precision):
 def test_neither_the_number_of_threads_nor_other_work_changes_a_bit(monkeypatch, precision, threads):
     embedder = ONNX(precision=precision)
     expected = embedder.encode(TEXTS)
-    monkeypatch.setattr(onnx.os, "cpu_count", lambda: threads)
+    monkeypatch.setenv("EVALKIT_THREADS", str(threads))
     ended = threading.Event()
 
     def busy():

@@ -20,7 +20,7 @@ from toys import dense
 
 from evalkit import EvalkitError, fingerprint, run
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import apply
+from evalkit.evaluate.apply import apply
 from evalkit.stages import Dense, Whole
 from evalkit.stages.embed.onnx import ONNX
 from evalkit.stages.embed.openai import OpenAIEmbeddings, _client

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 
 from evalkit.columns import Array
 from evalkit.errors import InputError
+from evalkit.machine import threads
 from evalkit.stages import models
 from evalkit.stages.embed.export import exported, quantised
 from evalkit.values import Chunks, Queries, Vectors
@@ -108,7 +108,7 @@ class ONNX:
         if len(texts) < 2:
             return np.array([vector(text) for text in texts or [""]])[: len(texts)]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(threads()) as pool:
             made = dict(zip(order, pool.map(vector, (texts[i] for i in order)), strict=True))
         return np.array([made[i] for i in range(len(texts))])
 

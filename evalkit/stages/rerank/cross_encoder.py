@@ -45,6 +45,8 @@ class ScorePairs:
     row_wise: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("sentence-transformers", "tokenizers", "torch", "transformers")
     prefix_exact: ClassVar[Literal[True]] = True
+    entry_wise: ClassVar[bool] = True
+    journalled: ClassVar[bool] = True
 
     def identity(self) -> dict[str, Any]:
         """Say what the model is, not where it lies."""
@@ -52,10 +54,13 @@ class ScorePairs:
 
     def __call__(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> Rankings:
         """Score every pair."""
-        head = rankings.top(self.k)
-        passages, rows = chunks.searched, zip(queries.text, head.items, strict=True)
-        pairs = [(query, passages[int(item)]) for query, items in rows for item in items]
-        return Rankings(head.items, Ragged(self.score(pairs), head.items.offsets))
+        items = rankings.top(self.k).items
+        return Rankings(items, Ragged(self.score(self.pairs(chunks, queries, rankings)), items.offsets))
+
+    def pairs(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> list[tuple[str, str]]:
+        """Return the (query, passage) of every entry of the first `k`, row by row."""
+        passages, rows = chunks.searched, zip(queries.text, rankings.top(self.k).items, strict=True)
+        return [(query, passages[int(item)]) for query, items in rows for item in items]
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> Array:
         """Return the model's output for every (query, passage), before any activation: float64 of shape (n,)."""

@@ -41,6 +41,7 @@ class ScoreTokens:
     row_exact: ClassVar[bool] = True
     row_wise: ClassVar[bool] = False
     prefix_exact: ClassVar[Literal[True]] = True
+    entry_wise: ClassVar[bool] = True
 
     def __call__(self, passages: TokenVectors, queries: TokenVectors, rankings: Rankings) -> Rankings:
         """Score every pair."""

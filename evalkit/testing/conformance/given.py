@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from evalkit.columns import Strings
-from evalkit.evaluate.execute import apply
+from evalkit.evaluate.apply import apply
 from evalkit.testing.corpus import tiny_dataset
 from evalkit.types import Digest, Node
 from evalkit.values import Chunks, Queries, Value

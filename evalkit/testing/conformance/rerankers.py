@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.evaluate.execute import apply
+from evalkit.evaluate.apply import apply
 from evalkit.testing.conformance.given import corpus_side, run_node, searched
 from evalkit.testing.conformance.retrievers import check_rankings
 from evalkit.testing.identity import Stub

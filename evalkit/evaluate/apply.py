@@ -1,0 +1,208 @@
+"""Working on one node's values, and the journal of single calls beneath it: answers, vectors, scores of pairs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+
+from evalkit import fingerprint
+from evalkit.clock import WallClock, run_async
+from evalkit.columns import Array, Ragged
+from evalkit.errors import EvalkitError
+from evalkit.machine import packages_of
+from evalkit.types import Digest, Generator, Node, Op, Origin, PairScorer, Partial, Store
+from evalkit.values import Answer, Answers, Chunks, Prompt, Prompts, Queries, Rankings, Table, Value, Vectors
+
+_GENERATING_AT_ONCE = 8
+_EMBEDDED_AT_ONCE = 64
+_one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
+_working: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)  # other batches share texts and pairs
+_RANK: dict[Origin, int] = {"measured": 0, "replayed": 1, "modelled": 2}
+T = TypeVar("T")
+
+
+class Ended(Exception):
+    """The run is to end: what is not done is left."""
+
+
+class Applied(NamedTuple):
+    """What a node's work gave: its value, where that comes from, and what was missing of it."""
+
+    value: Value
+    origin: Origin
+    missing: list[str]
+
+
+def worst(origins: Sequence[Origin]) -> Origin:
+    """Return the origin of a number made from others: a total with a modelled part is modelled."""
+    return max(origins, key=_RANK.__getitem__, default="measured")
+
+
+@contextmanager
+def told(node: Node) -> Iterator[None]:
+    """Say at which stage and in which class an error happened, in one line."""
+    try:
+        yield
+    except (EvalkitError, Ended):
+        raise
+    except Exception as error:
+        raise EvalkitError(f"{node.stage} ({type(node.op).__name__}): {type(error).__name__}: {error}") from error
+
+
+def apply(
+    node: Node,
+    inputs: Sequence[Value],
+    store: Store | None = None,
+    ended: Callable[[], bool] = lambda: False,
+) -> Applied:
+    """Work on one node's values.
+
+    On the query side, ops that are not exact by row get one row a call, so that a query's result does not depend
+    on what else was asked. A generator's answers, and what ops ask to have journalled, go through the journal, if
+    there is a store.
+    """
+    with told(node):
+        op = node.op
+        origin = cast("Origin", getattr(op, "origin", "measured"))
+        if not isinstance(op, Op):
+            return Applied(_generate(cast("Generator", op), cast("Prompts", inputs[0]), store), origin, [])
+        if store is not None and getattr(op, "journalled", False):
+            if isinstance(op, PairScorer):
+                return Applied(_score(op, inputs, store), origin, [])
+            return Applied(_embed(node, cast("Chunks | Queries", inputs[0]), store), origin, [])
+        missing: list[str] = []
+        rows = [cast("Table", v) for v, n in zip(inputs, node.inputs, strict=True) if n.per_query]
+        if not node.per_query or op.row_exact or len(rows[0]) <= 1:
+            return Applied(_call(op, inputs, missing), origin, missing)
+        single = []
+        for i in range(len(rows[0])):
+            row = [
+                cast("Table", value).row(i) if parent.per_query else value
+                for value, parent in zip(inputs, node.inputs, strict=True)
+            ]
+            single.append(cast("Table", _call(op, row, missing)))
+        return Applied(type(single[0]).concat(single), origin, missing)
+
+
+def _call(op: Op, inputs: Sequence[Value], missing: list[str]) -> Value:
+    try:
+        return op(*inputs)
+    except Partial as partial:
+        missing.append(f"{type(op).__name__}: {partial.note}")
+        return partial.value
+
+
+def _embed(node: Node, texts: Chunks | Queries, store: Store) -> Vectors:
+    """Embed the texts that the journal does not have."""
+    op = cast("Op", node.op)
+    side = "query" if isinstance(texts, Queries) else "passage"
+    whose = fingerprint.digest(["embedding", op, packages_of(op), side])
+    column = texts.text if isinstance(texts, Queries) else texts.searched
+    keys = [hashlib.blake2b(f"{whose}{text}".encode(), digest_size=16).hexdigest() for text in column]
+    step = 1 if node.per_query and not op.row_exact else getattr(op, "batch_size", _EMBEDDED_AT_ONCE)
+
+    def embed(rows: list[int]) -> list[Array]:
+        return list(cast("Vectors", op(texts.take(rows))).values)
+
+    if not keys:
+        return cast("Vectors", op(texts))
+    vectors: list[Array] = _each_once(whose, keys, step, embed, _as_entry, _as_vector, store)
+    return Vectors(np.stack(vectors))
+
+
+def _as_entry(vector: Array) -> dict[str, Any]:
+    return {"float32": base64.b64encode(vector.tobytes()).decode()}
+
+
+def _as_vector(entry: Mapping[str, Any]) -> Array | None:
+    """Read a journal's vector; None for one that is not of length 1, and so is not what was written."""
+    try:
+        vector = np.frombuffer(base64.b64decode(entry["float32"]), np.float32)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return vector if abs(np.linalg.norm(vector) - 1) < 1e-3 else None
+
+
+def _score(op: PairScorer, inputs: Sequence[Value], store: Store) -> Rankings:
+    """Score the pairs that the journal does not have, whatever ranking and depth they were scored in."""
+    chunks, queries, rankings = cast("tuple[Chunks, Queries, Rankings]", tuple(inputs))
+    pairs = op.pairs(chunks, queries, rankings)
+    known = {name: value for name, value in fingerprint.identity(op).items() if name != "k"}
+    whose = fingerprint.digest(["pair", fingerprint.class_name(type(op)), op.version, known, packages_of(op)])
+    keys = [hashlib.blake2b(f"{whose}{q}\0{passage}".encode(), digest_size=16).hexdigest() for q, passage in pairs]
+
+    def score(rows: list[int]) -> list[float]:
+        return [float(one) for one in op.score([pairs[i] for i in rows])]
+
+    scores = _each_once(whose, keys, _EMBEDDED_AT_ONCE, score, lambda one: {"score": one}, _as_score, store)
+    items = rankings.top(op.k).items
+    return Rankings(items, Ragged(np.array(scores, dtype=np.float64), items.offsets))
+
+
+def _as_score(entry: Mapping[str, Any]) -> float | None:
+    score = entry.get("score")
+    return score if isinstance(score, float) else None
+
+
+def _each_once(
+    whose: Digest,
+    keys: Sequence[Digest],
+    step: int,
+    work: Callable[[list[int]], Sequence[T]],
+    write: Callable[[T], Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any]], T | None],
+    store: Store,
+) -> list[T]:
+    """Return what belongs to each key: from the journal, or worked on, `step` rows a call, each call kept at once."""
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    with _working[whose]:
+        entries = store.recall(list(first))
+        found = {key: value for key, entry in entries.items() if (value := read(entry)) is not None}
+        todo = sorted(i for key, i in first.items() if key not in found)
+        for start in range(0, len(todo), step):
+            rows = todo[start : start + step]
+            made = dict(zip((keys[i] for i in rows), work(rows), strict=True))
+            store.record_all({key: write(value) for key, value in made.items()})
+            found.update(made)
+    return [found[key] for key in keys]
+
+
+def _generate(generator: Generator, prompts: Prompts, store: Store | None) -> Answers:
+    """Answer every distinct prompt once. After a failure no call is begun; those under way end and are kept."""
+    rows = Prompt.rows(prompts)
+    keys = [fingerprint.digest(["call", generator, packages_of(generator), prompt, 0]) for prompt in rows]
+    limit, clock = asyncio.Semaphore(_GENERATING_AT_ONCE), WallClock()
+    failed: list[BaseException] = []
+
+    async def answer(key: Digest, prompt: Prompt) -> Answer | None:
+        async with limit:
+            if failed:
+                return None
+            try:
+                made = await generator(prompt, 0, clock)
+            except BaseException as error:
+                failed.append(error)
+                return None
+        if store:
+            store.record(key, {"text": made.text, "cited": list(made.cited)})
+        return made
+
+    async def answers(asked: Mapping[Digest, Prompt]) -> dict[Digest, Answer | None]:
+        return dict(zip(asked, await asyncio.gather(*(answer(k, p) for k, p in asked.items())), strict=True))
+
+    with _one_batch_at_a_time:
+        known = store.recall(keys) if store else {}
+        found = {key: Answer(entry["text"], tuple(entry["cited"])) for key, entry in known.items()}
+        made = run_async(answers({k: p for k, p in zip(keys, rows, strict=True) if k not in known}))
+    if failed:
+        raise failed[0]
+    found.update(cast("dict[Digest, Answer]", made))
+    return Answer.table([found[key] for key in keys])
