@@ -121,7 +121,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     from evalkit.evaluate.costs import Costs
-    from evalkit.evaluate.execute import preview, sources
+    from evalkit.evaluate.nodes import preview, sources
     from evalkit.evaluate.quality import plan_of
     from evalkit.evaluate.show import plan_text
     from evalkit.paths import store_dir

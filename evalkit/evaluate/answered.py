@@ -7,7 +7,8 @@ from typing import NamedTuple, cast
 
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import Context, execute, preview, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, preview, sources
 from evalkit.evaluate.plan import Plan, make_plan
 from evalkit.types import QUERY, Store
 from evalkit.values import Answers, Prompts, Queries

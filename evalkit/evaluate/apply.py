@@ -67,23 +67,33 @@ def apply(
 
     On the query side, ops that are not exact by row get one row a call, so that a query's result does not depend
     on what else was asked. A generator's answers, and what ops ask to have journalled, go through the journal, if
-    there is a store.
+    there is a store. Between two calls of a model it is asked whether the run has `ended`; what was called for is
+    kept then.
+
+    Raises
+    ------
+    EvalkitError
+        If the op fails.
+    Ended
+        If the run has ended before all was done.
     """
     with told(node):
         op = node.op
         origin = cast("Origin", getattr(op, "origin", "measured"))
         if not isinstance(op, Op):
-            return Applied(_generate(cast("Generator", op), cast("Prompts", inputs[0]), store), origin, [])
+            return Applied(_generate(cast("Generator", op), cast("Prompts", inputs[0]), store, ended), origin, [])
         if store is not None and getattr(op, "journalled", False):
             if isinstance(op, PairScorer):
-                return Applied(_score(op, inputs, store), origin, [])
-            return Applied(_embed(node, cast("Chunks | Queries", inputs[0]), store), origin, [])
+                return Applied(_score(op, inputs, store, ended), origin, [])
+            return Applied(_embed(node, cast("Chunks | Queries", inputs[0]), store, ended), origin, [])
         missing: list[str] = []
         rows = [cast("Table", v) for v, n in zip(inputs, node.inputs, strict=True) if n.per_query]
         if not node.per_query or op.row_exact or len(rows[0]) <= 1:
             return Applied(_call(op, inputs, missing), origin, missing)
         single = []
         for i in range(len(rows[0])):
+            if ended():
+                raise Ended
             row = [
                 cast("Table", value).row(i) if parent.per_query else value
                 for value, parent in zip(inputs, node.inputs, strict=True)
@@ -100,7 +110,7 @@ def _call(op: Op, inputs: Sequence[Value], missing: list[str]) -> Value:
         return partial.value
 
 
-def _embed(node: Node, texts: Chunks | Queries, store: Store) -> Vectors:
+def _embed(node: Node, texts: Chunks | Queries, store: Store, ended: Callable[[], bool]) -> Vectors:
     """Embed the texts that the journal does not have."""
     op = cast("Op", node.op)
     side = "query" if isinstance(texts, Queries) else "passage"
@@ -114,7 +124,7 @@ def _embed(node: Node, texts: Chunks | Queries, store: Store) -> Vectors:
 
     if not keys:
         return cast("Vectors", op(texts))
-    vectors: list[Array] = _each_once(whose, keys, step, embed, _as_entry, _as_vector, store)
+    vectors: list[Array] = _each_once(whose, keys, step, embed, _as_entry, _as_vector, store, ended)
     return Vectors(np.stack(vectors))
 
 
@@ -131,7 +141,7 @@ def _as_vector(entry: Mapping[str, Any]) -> Array | None:
     return vector if abs(np.linalg.norm(vector) - 1) < 1e-3 else None
 
 
-def _score(op: PairScorer, inputs: Sequence[Value], store: Store) -> Rankings:
+def _score(op: PairScorer, inputs: Sequence[Value], store: Store, ended: Callable[[], bool]) -> Rankings:
     """Score the pairs that the journal does not have, whatever ranking and depth they were scored in."""
     chunks, queries, rankings = cast("tuple[Chunks, Queries, Rankings]", tuple(inputs))
     pairs = op.pairs(chunks, queries, rankings)
@@ -142,7 +152,7 @@ def _score(op: PairScorer, inputs: Sequence[Value], store: Store) -> Rankings:
     def score(rows: list[int]) -> list[float]:
         return [float(one) for one in op.score([pairs[i] for i in rows])]
 
-    scores = _each_once(whose, keys, _EMBEDDED_AT_ONCE, score, lambda one: {"score": one}, _as_score, store)
+    scores = _each_once(whose, keys, _EMBEDDED_AT_ONCE, score, lambda one: {"score": one}, _as_score, store, ended)
     items = rankings.top(op.k).items
     return Rankings(items, Ragged(np.array(scores, dtype=np.float64), items.offsets))
 
@@ -160,6 +170,7 @@ def _each_once(
     write: Callable[[T], Mapping[str, Any]],
     read: Callable[[Mapping[str, Any]], T | None],
     store: Store,
+    ended: Callable[[], bool],
 ) -> list[T]:
     """Return what belongs to each key: from the journal, or worked on, `step` rows a call, each call kept at once."""
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
@@ -168,6 +179,8 @@ def _each_once(
         found = {key: value for key, entry in entries.items() if (value := read(entry)) is not None}
         todo = sorted(i for key, i in first.items() if key not in found)
         for start in range(0, len(todo), step):
+            if ended():
+                raise Ended
             rows = todo[start : start + step]
             made = dict(zip((keys[i] for i in rows), work(rows), strict=True))
             store.record_all({key: write(value) for key, value in made.items()})
@@ -175,8 +188,11 @@ def _each_once(
     return [found[key] for key in keys]
 
 
-def _generate(generator: Generator, prompts: Prompts, store: Store | None) -> Answers:
-    """Answer every distinct prompt once. After a failure no call is begun; those under way end and are kept."""
+def _generate(generator: Generator, prompts: Prompts, store: Store | None, ended: Callable[[], bool]) -> Answers:
+    """Answer every distinct prompt once. After a failure, and when the run has ended, no call is begun.
+
+    Those under way end and are kept.
+    """
     rows = Prompt.rows(prompts)
     keys = [fingerprint.digest(["call", generator, packages_of(generator), prompt, 0]) for prompt in rows]
     limit, clock = asyncio.Semaphore(_GENERATING_AT_ONCE), WallClock()
@@ -184,7 +200,7 @@ def _generate(generator: Generator, prompts: Prompts, store: Store | None) -> An
 
     async def answer(key: Digest, prompt: Prompt) -> Answer | None:
         async with limit:
-            if failed:
+            if failed or ended():
                 return None
             try:
                 made = await generator(prompt, 0, clock)
@@ -204,5 +220,7 @@ def _generate(generator: Generator, prompts: Prompts, store: Store | None) -> An
         made = run_async(answers({k: p for k, p in zip(keys, rows, strict=True) if k not in known}))
     if failed:
         raise failed[0]
+    if None in made.values():
+        raise Ended
     found.update(cast("dict[Digest, Answer]", made))
     return Answer.table([found[key] for key in keys])

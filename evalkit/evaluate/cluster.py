@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import EvalkitError, InputError
-from evalkit.evaluate.execute import STOPPED, Context, Failure, Outcome, run_task
+from evalkit.evaluate.nodes import STOPPED, Context, Failure, Outcome, run_task
 from evalkit.types import Digest, Node
 
 if TYPE_CHECKING:

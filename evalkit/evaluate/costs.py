@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from evalkit.evaluate.execute import Result
+from evalkit.evaluate.nodes import Result
 from evalkit.evaluate.plan import Plan
 from evalkit.store import DiskStore
 from evalkit.store.layout import read_entry

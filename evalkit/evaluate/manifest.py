@@ -44,6 +44,7 @@ def manifest_of(
         "incomplete": dict(Counter(gap for result in done for gap in result.missing)),
         "failed": dict(quality.failed),
         "unfinished": list(quality.unfinished),
+        "untimed": experiment.timing is not None and not samples,
         "stopped": {label: str(why) for label, why in quality.stopped.items()},
         "control": _control(samples, base, experiment.seed),
         **({"timed on": dict(timed_on)} if samples else {}),

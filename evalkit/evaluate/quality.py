@@ -12,7 +12,8 @@ import numpy as np
 
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
-from evalkit.evaluate.execute import Context, Failure, Finished, Outcome, Result, attempt
+from evalkit.evaluate.execute import attempt
+from evalkit.evaluate.nodes import Context, Failure, Finished, Outcome, Result
 from evalkit.evaluate.plan import Plan, make_plan
 from evalkit.evaluate.score import Scorer, applicable, targets
 from evalkit.metrics import Metric

@@ -11,9 +11,9 @@ from typing import Any
 
 from evalkit.datasets import Dataset, load_dataset
 from evalkit.errors import InputError, InputErrors
-from evalkit.evaluate.execute import Context, Result, sources
 from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
 from evalkit.evaluate.manifest import manifest_of
+from evalkit.evaluate.nodes import Context, Result, sources
 from evalkit.evaluate.quality import Quality, do_quality, plan_of
 from evalkit.evaluate.results import Results
 from evalkit.evaluate.score import Scorer, applicable
@@ -78,7 +78,7 @@ def run(
     Results
         Of the systems that were done. Those that failed, were stopped by the race or were not finished when the run
         was interrupted or its budget spent are named in the manifest, with the reason. Where the base is among them,
-        the first system that was done is the base.
+        the first system that was done is the base. Latency is taken last, and of all systems or none.
 
     Raises
     ------
@@ -108,7 +108,10 @@ def run(
     base = experiment.sweep.base_label
     if base not in quality.variants:
         base = next(iter(quality.variants))
-    samples, where = _time(experiment, quality, base, data, context, retime, scheduler)
+    try:
+        samples, where = _time(experiment, quality, base, data, context, retime, scheduler)
+    except KeyboardInterrupt:  # the quality work is done, and is not lost
+        samples, where = {}, machine()
     scorer = Scorer(data, quality.done, context)
     per_query, summary = tables(experiment, quality.variants, quality.plan, scorer, samples)
     manifest = {

@@ -11,7 +11,7 @@ import numpy as np
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import Context, Result
+from evalkit.evaluate.nodes import Context, Result
 from evalkit.evaluate.timing import Samples, corpus_nodes
 from evalkit.metrics import Judged, Metric, PrecisionOmega, Qrels, evaluate
 from evalkit.metrics import Rankings as DocumentRankings

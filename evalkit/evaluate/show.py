@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalkit.evaluate.costs import Costs
-    from evalkit.evaluate.execute import Result
+    from evalkit.evaluate.nodes import Result
     from evalkit.evaluate.plan import Plan
     from evalkit.evaluate.results import Comparisons, Results
     from evalkit.metrics.statistics import Comparison
@@ -95,6 +95,8 @@ def left_out_notes(manifest: Mapping[str, Any]) -> list[str]:
     if unfinished := manifest.get("unfinished"):
         named = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
         notes.append(f"PARTIAL: the run was ended early; {len(unfinished)} systems are not finished: {named}")
+    if manifest.get("untimed"):
+        notes.append("PARTIAL: the run was ended before latency was taken")
     notes += [f"incomplete: {gap} ({count} times)" for gap, count in manifest.get("incomplete", {}).items()]
     return notes
 

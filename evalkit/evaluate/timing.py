@@ -16,7 +16,7 @@ from evalkit.columns import Array, Ragged, Strings
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import apply
-from evalkit.evaluate.execute import Context, Result, query_order
+from evalkit.evaluate.nodes import Context, Result, query_order
 from evalkit.machine import machine, versions
 from evalkit.memo import forgotten
 from evalkit.types import QUERY, Digest, Node

@@ -12,7 +12,7 @@ import numpy as np
 
 from evalkit.datasets import Dataset
 from evalkit.evaluate.costs import plan_blocks
-from evalkit.evaluate.execute import Context, Finished, Outcome, Result
+from evalkit.evaluate.nodes import Context, Finished, Outcome, Result
 from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.score import Scorer
 from evalkit.progress import in_notebook, progress, shown

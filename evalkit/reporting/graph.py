@@ -33,7 +33,7 @@ def plan_svg(plan: Plan, stored: Mapping[Digest, bool]) -> str:
     ----------
     plan : Plan
     stored : {recipe: whether the store has it}
-        From `evalkit.evaluate.execute.preview`.
+        From `evalkit.evaluate.nodes.preview`.
 
     Returns
     -------

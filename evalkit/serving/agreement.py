@@ -9,7 +9,8 @@ from typing import cast
 from evalkit import fingerprint
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import Context, execute, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.evaluate.results import Comparisons
 from evalkit.evaluate.run import run

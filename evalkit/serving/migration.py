@@ -18,7 +18,7 @@ import numpy as np
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import worst
-from evalkit.evaluate.execute import Context, Result, actions, run_node, sources
+from evalkit.evaluate.nodes import Context, Result, actions, run_node, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.evaluate.timing import corpus_nodes
 from evalkit.forms import conforms

@@ -14,7 +14,8 @@ import numpy as np
 from evalkit.clock import WallClock, run_async
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import Context, execute, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.evaluate.timing import corpus_nodes
 from evalkit.memo import forgotten

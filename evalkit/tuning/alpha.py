@@ -14,7 +14,8 @@ from evalkit import fingerprint
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate.execute import Context, execute, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.evaluate.run import run
 from evalkit.metrics import Metric, parse

@@ -15,7 +15,8 @@ import pytest
 from evalkit.datasets import load_dataset
 from evalkit.datasets.formats.native import judgements
 from evalkit.datasets.rows import Faults
-from evalkit.evaluate.execute import Context, execute, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.metrics.statistics import paired
 from evalkit.similarity import cosine

@@ -28,8 +28,9 @@ from toys import (
 
 from evalkit import EvalkitError, Sweep, run
 from evalkit.evaluate import apply as applying
-from evalkit.evaluate import execute as execution
-from evalkit.evaluate.execute import Context, execute, query_order, sources
+from evalkit.evaluate import nodes as execution
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, query_order, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.presets import baseline
 from evalkit.stages import BM25, Dense, FixedTokens, Whole

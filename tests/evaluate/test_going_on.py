@@ -11,7 +11,8 @@ from toys import FailingWords, SlowWords, count_calls, dense, hybrid, keywords
 
 from evalkit import EvalkitError, Results, Sweep, run
 from evalkit.cli import main
-from evalkit.evaluate.execute import STOPPED, Context, Failure, attempt, sources
+from evalkit.evaluate.execute import attempt
+from evalkit.evaluate.nodes import STOPPED, Context, Failure, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.stages import Dense
 from evalkit.stages.retrieve.bm25 import BM25Build

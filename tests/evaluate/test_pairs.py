@@ -13,7 +13,8 @@ from toys import HashedWords, dense, words
 
 from evalkit import Sweep, run
 from evalkit.columns import Ragged
-from evalkit.evaluate.execute import Context, execute, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.stages import BM25, Dense
 from evalkit.stages.rerank.base import BestFirst, at_most

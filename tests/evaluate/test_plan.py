@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from toys import Echo, HashedWords, count_calls, dense, hybrid, keywords, pieces
 
 from evalkit import Sweep, Timing, run
-from evalkit.evaluate.execute import Context, execute, preview, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, preview, sources
 from evalkit.evaluate.plan import Cut, make_plan
 from evalkit.evaluate.score import targets
 from evalkit.evaluate.timing import corpus_nodes

@@ -13,7 +13,8 @@ from toys import Echo, HashedWords, dense, hybrid, keywords, pieces, small_datas
 
 from evalkit import InputError, Results, Sweep, load_dataset, run
 from evalkit.columns import Strings
-from evalkit.evaluate.execute import Context, execute, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.metrics import parse
 from evalkit.reporting import write_report

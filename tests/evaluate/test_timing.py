@@ -47,7 +47,8 @@ USUAL = Timing(4, repeats=2, warmup=1)
 
 def samples(variants, data, store, timing=USUAL, **options):
     """Samples of variants whose corpus side is in the store, the first one the base."""
-    from evalkit.evaluate.execute import Context, execute, sources
+    from evalkit.evaluate.execute import execute
+    from evalkit.evaluate.nodes import Context, sources
     from evalkit.evaluate.plan import make_plan
     from evalkit.evaluate.score import targets
 

@@ -15,7 +15,7 @@ from toys import CALLS, KILL_AFTER, HashedWords, calls, dense, keywords, note_ca
 
 from evalkit import InputError, Variant, replay, run
 from evalkit.columns import Strings
-from evalkit.evaluate import execute as execution
+from evalkit.evaluate import nodes as execution
 from evalkit.serving.migration import Migration
 from evalkit.stages import Dense, Parents, SummariesFirst
 from evalkit.store import DiskStore

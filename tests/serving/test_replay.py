@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from toys import CALLS, Echo, FailingWords, Fails, calls, dense, hybrid, keywords, pieces, small_dataset
 
 from evalkit import EvalkitError, InputError, Service, presets, replay
-from evalkit.evaluate.execute import Context, execute, sources
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.llm import Extractive
 from evalkit.serving import Arrival, Cache

@@ -24,7 +24,7 @@ from toys import HashedWords, dense, pieces, small_dataset
 from evalkit import EvalkitError, Sweep, run
 from evalkit.columns import Strings
 from evalkit.evaluate import apply as execution
-from evalkit.evaluate import execute as scheduling
+from evalkit.evaluate import nodes as scheduling
 from evalkit.evaluate.apply import apply
 from evalkit.stages import Dense, FixedTokens, Whole
 from evalkit.stages.embed.onnx import ONNX
