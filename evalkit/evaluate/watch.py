@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from evalkit.variants import Variant
 if TYPE_CHECKING:
     from evalkit.evaluate.experiment import Experiment
 
+Show = Callable[[list[str]], None]
 _LINES = 10
 _PAUSE = 2.0
 """Seconds between two looks: scoring must not keep the work waiting."""
@@ -37,19 +39,19 @@ def watch(
     store: Store,
 ) -> Iterator[tuple[Context, Finished]]:
     """Yield a run's context and whom to tell of finished nodes; where nobody looks, nothing is shown or scored."""
-    with progress("evaluate", total=plan_blocks(plan, given)) as bar:
+    alone = not shown() or len(variants) < 2 or experiment.race is not None
+    with (_bar if alone or in_notebook() else _live)(plan_blocks(plan, given)) as (bar, show):
         context = Context(store, lambda node: bar.update(1))
-        if not shown() or len(variants) < 2 or experiment.race is not None:
+        if alone:
             yield context, lambda node, outcome: None
             return
         table = _Table(experiment, plan, data, dict(given), context)
-        with _display(bar) as show:
 
-            def finished(node: Node, outcome: Outcome) -> None:
-                if isinstance(outcome, Result) and table.add(node, outcome):
-                    show(table.lines())
+        def finished(node: Node, outcome: Outcome) -> None:
+            if isinstance(outcome, Result) and table.add(node, outcome):
+                show(table.lines())
 
-            yield context, finished
+        yield context, finished
 
 
 @dataclass
@@ -89,18 +91,35 @@ class _Table:
 
 
 @contextmanager
-def _display(bar: Any) -> Iterator[Any]:
-    """Yield a function that shows lines in the place of those before: below the bar, or in the notebook's cell."""
-    if in_notebook():
+def _bar(total: int) -> Iterator[tuple[Any, Show]]:
+    """A bar, and lines below it that change in their place: for a notebook's cell, or for nobody."""
+    with progress("evaluate", total=total) as bar:
+        if not in_notebook():
+            yield bar, lambda lines: None
+            return
         from IPython.display import display
 
-        handle = display({"text/plain": ""}, raw=True, display_id=True)
-        yield lambda lines: handle.update({"text/plain": "\n".join(lines)}, raw=True)
+        handle: Any = display({"text/plain": ""}, raw=True, display_id=True)
+        yield bar, lambda lines: handle.update({"text/plain": "\n".join(lines)}, raw=True)
         handle.update({"text/plain": ""}, raw=True)
-        return
+
+
+@contextmanager
+def _live(total: int) -> Iterator[tuple[Any, Show]]:
+    """The same for a terminal; all of it disappears at the end."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
+    from tqdm import tqdm
 
-    with Live(Text(), console=Console(stderr=True), transient=True, auto_refresh=False) as live:
-        yield lambda lines: live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+    console, below = Console(stderr=True), list[str]()
+    bar = tqdm(total=total, desc="evaluate", file=StringIO(), ncols=min(console.width, 100))
+
+    def picture() -> Text:
+        return Text("\n".join([str(bar), *below]), no_wrap=True, overflow="ellipsis")
+
+    def show(lines: list[str]) -> None:
+        below[:] = lines
+
+    with bar, Live(get_renderable=picture, console=console, transient=True, refresh_per_second=2):
+        yield bar, show
