@@ -52,7 +52,8 @@ def build(
     references = _references(answers, asked, corpus, faults)
     known = read_intents(_kept(intents, "intent", faults), corpus, faults)
     talks = read_conversations(_kept(conversations, "conversation", faults), corpus, faults)
-    requests = read_traffic(_kept(traffic, "request", faults), faults)
+    told = bool(faults.lines)  # then what is missing has been told, and all that names it need not be
+    requests = read_traffic(_kept(traffic, "request", faults), set() if told else {*known, *talks}, faults)
     ingested = read_events(_kept(events, "event", faults), corpus, faults)
     if not (faults.lines or judged or references or known or len(requests)):
         faults.add(name, "no judged query; a data set needs judgements or an answer for at least one, or traffic")

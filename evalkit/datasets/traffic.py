@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,8 +116,12 @@ def of_intent(name: str) -> str:
     return name.partition("!")[0].partition("/")[0]
 
 
-def read_traffic(rows: Iterable[Row], faults: Faults) -> Traffic:
-    """Check the records of ``traffic.jsonl``. A request has a text or, in a trace, at least token counts."""
+def read_traffic(rows: Iterable[Row], known: Set[str], faults: Faults) -> Traffic:
+    """Check the records of ``traffic.jsonl``.
+
+    A request has a text or, in a trace, at least token counts. `known` are the intents and conversations that a
+    request's intent must be of; where it is empty, any will do.
+    """
     found = []
     for where, row in rows:
         at, text = row.get("at"), row.get("text") or ""
@@ -129,6 +133,8 @@ def read_traffic(rows: Iterable[Row], faults: Faults) -> Traffic:
             faults.add(where, "request without a text")
         elif wrong := [name for name in _TEXTS if not isinstance(row.get(name, ""), str)]:
             faults.add(where, f"request: '{wrong[0]}' is not a text")
+        elif known and (intent := row.get("intent")) and intent not in known and of_intent(intent) not in known:
+            faults.add(where, f"request of an unknown intent '{intent}'")
         else:
             found.append(dict(row))
     return Traffic.of(found)

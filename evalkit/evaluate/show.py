@@ -19,6 +19,7 @@ Grid = tuple[list[str], list[list[str]], list[str]]
 """Header, rows and notes."""
 
 _VERDICT = "verdict"
+_MOST_STOPPED = 5
 _EXACT = ("chunks", "share")
 """Units of what is counted of a corpus, with nothing uncertain about it."""
 _VERDICTS = {"better": "#1a7f37", "worse": "#c0392b", "equivalent": "#57606a", "inconclusive": "#57606a"}
@@ -91,7 +92,15 @@ def _notes(results: Results) -> list[str]:
 def left_out_notes(manifest: Mapping[str, Any]) -> list[str]:
     """What is missing from a run's tables, a line each, and why."""
     notes = [f"FAILED {label}: {reason}" for label, reason in manifest.get("failed", {}).items()]
-    notes += [f"out of the race: {label}: {why}" for label, why in manifest.get("stopped", {}).items()]
+    if stopped := manifest.get("stopped"):
+        level = manifest["spec"]["race"].get("level", 0.95)
+        notes.append(
+            f"RACED: {len(stopped)} systems were stopped, as they cannot be the best; with probability {level:g} "
+            "none of them is. One may be better by another metric."
+        )
+        notes += [f"out of the race: {label}: {why}" for label, why in list(stopped.items())[:_MOST_STOPPED]]
+        if len(stopped) > _MOST_STOPPED:
+            notes.append(f"... and {len(stopped) - _MOST_STOPPED} more; manifest.json names all")
     if unfinished := manifest.get("unfinished"):
         named = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
         notes.append(f"PARTIAL: the run was ended early; {len(unfinished)} systems are not finished: {named}")

@@ -369,6 +369,7 @@ FIELDS = {
         "time a text": (Put("at", to="12:00"), "request at '12:00'; times are seconds from 0"),
         "time negative": (Put("at", to=-0.5), "request at -0.5; times are seconds from 0"),
         "time true": (Put("at", to=True), "request at True; times are seconds from 0"),
+        "unknown intent": (Put("intent", to="nobody-asked"), "request of an unknown intent 'nobody-asked'"),
         "text missing": (Put("text"), "request without a text"),
         "text blank": (Put("text", to="  "), "request without a text"),
         "text a list": (Put("text", to=["a"]), "request without a text"),
