@@ -191,7 +191,7 @@ class _Generator:
     def _user(self, tenant: str) -> str:
         """Few users ask often: their popularity falls with the square root of their rank."""
         share = dict(self.day.tenants)[tenant]
-        return f"{tenant}-{int(max(1, self.day.users * share) * self.random() ** 2):04d}"
+        return f"{tenant}-{int(max(1, round(self.day.users * share)) * self.random() ** 2):04d}"
 
     def _at(self) -> float:
         minute = bisect_left(self.daily, self.random())

@@ -94,7 +94,7 @@ class _Table:
 def _bar(total: int) -> Iterator[tuple[Any, Show]]:
     """A bar, and lines below it that change in their place: for a notebook's cell, or for nobody."""
     with progress("evaluate", total=total) as bar:
-        if not in_notebook():
+        if not (shown() and in_notebook()):
             yield bar, lambda lines: None
             return
         from IPython.display import display
