@@ -173,7 +173,8 @@ def _run(options: argparse.Namespace) -> int:
         track(results, folder=folder)
         first = "make ui (or evalkit ui), then " if ui_command() else ""
         _say(f"MLflow   {first}{ui_url(experiment=results.name)}")
-    return FAILED if results.manifest["failed"] or results.manifest["unfinished"] else DONE
+    whole = not any(results.manifest[gap] for gap in ("failed", "unfinished", "untimed"))
+    return DONE if whole else FAILED
 
 
 def _report(options: argparse.Namespace) -> int:

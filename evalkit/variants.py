@@ -71,6 +71,10 @@ class Variant:
 
     def nodes(self) -> Mapping[Seam, Node]:
         """The graph's seams, by name: chunks, retrieve (the final ranking), prompt, answer."""
+        return self._nodes
+
+    @cached_property
+    def _nodes(self) -> Mapping[Seam, Node]:
         chunks = Node(self.chunk, (CORPUS,))
         ranking = self.retrieve.expand(chunks, QUERY)
         if self.rerank is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from evalkit import fingerprint
-from evalkit.types import Digest, Node, Prefix
+from evalkit.types import Digest, Node
 from evalkit.values import Rankings
 
 
@@ -56,8 +56,8 @@ class Plan:
             label: {name: r for name, r in self.wanted[label].items() if names is None or name in names}
             for label in labels
         }
-        nodes = {n.recipe: n for ends in wanted.values() for end in ends.values() for n in self.nodes[end].walk()}
-        return Plan(nodes, wanted, self.asked)
+        ends = (self.nodes[end] for ends in wanted.values() for end in ends.values())
+        return Plan(nodes_of(ends), wanted, self.asked)
 
 
 def make_plan(targets: Mapping[str, Mapping[str, Node]]) -> Plan:
@@ -68,15 +68,32 @@ def make_plan(targets: Mapping[str, Mapping[str, Node]]) -> Plan:
     targets : {label: {name: Node}}
         The results that are wanted of each system.
     """
-    asked = sum(
-        len({n.recipe for end in ends.values() for n in end.walk() if not isinstance(n.op, str)})
-        for ends in targets.values()
-    )
-    deepen = _Deepener(node for ends in targets.values() for end in ends.values() for node in end.walk())
+    every: dict[Digest, Node] = {}
+    asked = 0
+    for ends in targets.values():
+        own = nodes_of(ends.values())
+        asked += sum(not isinstance(node.op, str) for node in own.values())
+        every |= own
+    deepen = _Deepener(every.values())
     final = {label: {name: deepen(end) for name, end in ends.items()} for label, ends in targets.items()}
-    nodes = {n.recipe: n for ends in final.values() for end in ends.values() for n in end.walk()}
+    nodes = nodes_of(end for ends in final.values() for end in ends.values())
     wanted = {label: {name: node.recipe for name, node in ends.items()} for label, ends in final.items()}
     return Plan(nodes, wanted, asked)
+
+
+def nodes_of(ends: Iterable[Node]) -> dict[Digest, Node]:
+    """Return all nodes that some ends need, by recipe, inputs before what needs them."""
+    found: dict[Digest, Node] = {}
+
+    def visit(node: Node) -> None:
+        if node.recipe not in found:
+            for parent in node.inputs:
+                visit(parent)
+            found[node.recipe] = node
+
+    for end in ends:
+        visit(end)
+    return found
 
 
 class _Deepener:
@@ -122,8 +139,7 @@ class _Deepener:
 
 
 def _is_prefix(node: Node) -> bool:
-    op: object = node.op
-    return isinstance(op, Prefix)
+    return getattr(node.op, "prefix_exact", False) is True  # as `Prefix` says; asked too often for a protocol
 
 
 def _entry_wise(op: object) -> bool:

@@ -14,6 +14,7 @@ from evalkit.errors import InputError, InputErrors
 from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
 from evalkit.evaluate.manifest import manifest_of
 from evalkit.evaluate.nodes import Context, Result, sources
+from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.quality import Quality, do_quality, plan_of
 from evalkit.evaluate.results import Results
 from evalkit.evaluate.score import Scorer, applicable
@@ -94,13 +95,10 @@ def run(
     experiment = _experiment(what, data, metrics, timing, seed, name)
     experiment = replace(experiment, race=race or experiment.race, budget=budget or experiment.budget)
     data = data if data is not None else load_dataset(experiment.dataset, split=experiment.split)
-    variants = check(experiment, data)
-    if experiment.budget is not None and experiment.budget.variants is not None:
-        variants = dict(list(variants.items())[: experiment.budget.variants])
+    plan, variants = _checked(experiment, data)
     store = store if store is not None else DiskStore(store_dir())
     started, clock = datetime.now(UTC), time.perf_counter()
     given = sources(data, experiment.seed, store, experiment.race.block if experiment.race else None)
-    plan = plan_of(experiment, variants)
     with watch(experiment, variants, plan, data, given, store) as (context, finished):
         quality = do_quality(
             experiment, variants, plan, data, given, context, finished=finished, scheduler=scheduler
@@ -172,12 +170,19 @@ def check(experiment: Experiment, data: Dataset) -> dict[str, Variant]:
     MissingModel
         If a model that some variant names is not on this machine.
     """
+    return _checked(experiment, data)[1]
+
+
+def _checked(experiment: Experiment, data: Dataset) -> tuple[Plan, dict[str, Variant]]:
+    """Check, and return the plan too: making it is what finds missing models."""
     variants = experiment.sweep.variants()
-    plan_of(experiment, variants)
+    if experiment.budget is not None and experiment.budget.variants is not None:
+        variants = dict(list(variants.items())[: experiment.budget.variants])
+    plan = plan_of(experiment, variants)
     faults = [fault for metric in experiment.metrics if (fault := _cannot(metric, experiment, data))]
     if faults:
         raise InputErrors(faults)
-    return variants
+    return plan, variants
 
 
 def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from evalkit.errors import InputError
 
 FILES = ("summary.csv", "summary.parquet", "per_query.parquet", "manifest.json")
+_PART = ".part"
 _BESIDE = ("report.html", "plots", ".DS_Store", ".ipynb_checkpoints")
 
 
@@ -26,18 +28,41 @@ def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
         As `check_writable`; nothing is changed then.
     """
     _make_parent(target)
-    with _alone(target.parent):
-        check_writable(target)
-    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        write(part)
-        part.chmod(0o755)
+    with ExitStack() as held:
         with _alone(target.parent):
             check_writable(target)
-            _swap(part, target)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+            _clear(target)
+            part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=_PART))
+            held.enter_context(_alone(part))
+        try:
+            write(part)
+            part.chmod(0o755)
+            with _alone(target.parent):
+                check_writable(target)
+                _swap(part, target)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def _clear(target: Path) -> None:
+    """Take away what killed savers left: folders that nobody holds; earlier results moved aside are put back."""
+    for left in sorted(target.parent.glob(f".{glob.escape(target.name)}.????????{_PART}")):
+        try:
+            handle = os.open(left, os.O_RDONLY)
+        except FileNotFoundError:  # a saver that failed has just taken its own away
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
+        old = left.with_name(f"{left.name}.old")
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(left)
 
 
 def check_writable(target: Path) -> None:

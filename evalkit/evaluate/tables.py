@@ -35,11 +35,11 @@ def tables(
 
     scored = {label: scorer.score(plan.wanted[label], experiment.metrics) for label in variants}
     estimates = _intervals(scored, experiment.seed)
-    per_query: list[pd.DataFrame] = []
+    per_query: list[tuple[str, Sequence[str], str, Array]] = []
     summary: list[tuple[Any, ...]] = []
     for label, variant in variants.items():
         own = (label, variant.fingerprint)
-        per_query += [_frame(label, one.queries, one.metric, one.values) for one in scored[label]]
+        per_query += [(label, one.queries, one.metric, one.values) for one in scored[label]]
         means = [(one, estimates[label, one.metric]) for one in scored[label]]
         summary += [(*own, one.metric, *_numbers(mean), one.unit, one.origin) for one, mean in means]
         for fact in scorer.facts(plan.wanted[label], _max_length(variant)):
@@ -47,9 +47,9 @@ def tables(
         if label in samples:
             asked = sorted(set(samples[label].query))
             for stage, values in latencies(samples[label]).items():
-                per_query.append(_frame(label, asked, "ms" if stage == "total" else f"ms[{stage}]", values))
+                per_query.append((label, asked, "ms" if stage == "total" else f"ms[{stage}]", values))
                 summary += [(*own, *row) for row in _latency_rows(stage, values, experiment.metrics)]
-    return pd.concat(per_query, ignore_index=True), pd.DataFrame(summary, columns=list(SUMMARY_COLUMNS))
+    return _long(per_query), pd.DataFrame(summary, columns=list(SUMMARY_COLUMNS))
 
 
 def _intervals(scored: Mapping[str, Sequence[Scored]], seed: int) -> dict[tuple[str, str], Estimate]:
@@ -79,10 +79,19 @@ def _latency_rows(stage: str, values: Array, asked: Sequence[Metric]) -> Iterato
         yield str(metric), *_numbers(metric.of(values)), metric.unit, "measured"
 
 
-def _frame(label: str, queries: Sequence[str], metric: str, values: Any) -> pd.DataFrame:
+def _long(columns: Sequence[tuple[str, Sequence[str], str, Array]]) -> pd.DataFrame:
+    """One row a system, metric and query; built at once, as many small frames cost more than the work."""
     import pandas as pd
 
-    return pd.DataFrame({"variant": label, "query": list(queries), "metric": metric, "value": np.asarray(values)})
+    sizes = [len(values) for *_, values in columns]
+    return pd.DataFrame(
+        {
+            "variant": np.repeat(np.array([label for label, *_ in columns], dtype=object), sizes),
+            "query": [query for _, queries, _, _ in columns for query in queries],
+            "metric": np.repeat(np.array([metric for _, _, metric, _ in columns], dtype=object), sizes),
+            "value": np.concatenate([np.asarray(values, dtype=np.float64) for *_, values in columns]),
+        }
+    )
 
 
 def _max_length(variant: Variant) -> int | None:

@@ -17,6 +17,7 @@ from evalkit.datasets import Dataset
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import apply
 from evalkit.evaluate.nodes import Context, Result, query_order
+from evalkit.evaluate.plan import nodes_of
 from evalkit.machine import machine, versions
 from evalkit.memo import forgotten
 from evalkit.types import QUERY, Digest, Node
@@ -64,8 +65,7 @@ class Samples(Table):
 
 def corpus_nodes(variant: Variant) -> list[Node]:
     """Return the nodes that stand ready before the first request: those that no query enters."""
-    ends = variant.nodes().values()
-    return list({n.recipe: n for end in ends for n in end.walk() if not n.per_query}.values())
+    return [node for node in nodes_of(variant.nodes().values()).values() if not node.per_query]
 
 
 def measure(
