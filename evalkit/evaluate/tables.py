@@ -55,7 +55,7 @@ def tables(
 
 
 def _intervals(scored: Mapping[str, Sequence[Scored]], seed: int) -> dict[tuple[str, str], Estimate]:
-    """Return every mean and its interval; samples of one size share their resamples, and equal ones their interval."""
+    """Return every mean and its interval; samples of one size share resamples, equal ones the interval."""
     from evalkit.metrics.statistics import mean_intervals
 
     alike: dict[int, dict[bytes, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
