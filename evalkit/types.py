@@ -41,6 +41,9 @@ class Op(Protocol):
         and a text that was embedded once, in whatever corpus, is not embedded again. For a `PairScorer`, every
         pair's score.
 
+    paid : bool, optional
+        Default False. True: its work may cost money, so that a plan says so.
+
     Raises
     ------
     Partial

@@ -149,9 +149,9 @@ def plan_text(plan: Plan, stored: Mapping[str, bool], costs: Costs, given: Mappi
     total, (seconds, unknown) = len(plan.work), costs.expected(left, given)
     rows.append(["all", str(total), str(total - len(left)), str(len(left)), duration(seconds, unknown), ""])
     notes = [f"{len(plan.wanted)} variants; one by one they would need {plan.asked} nodes, shared {total}."]
-    notes.append(
-        "expected: one node after another, from what the store's results took. dollars: none, nothing is paid for."
-    )
+    notes.append("expected: one node after another, as long as the store's results took to make.")
+    paid = sorted({type(node.op).__name__ for node in left if getattr(node.op, "paid", False)})
+    notes.append(f"dollars: what {', '.join(paid)} will cost is not known." if paid else "dollars: none.")
     if unknown:
         notes.append(f"+: nothing is known yet of {', '.join(unknown)}.")
     return text((["stage", "nodes", "in the store", "to run", "expected", "what"], rows, notes))

@@ -80,6 +80,7 @@ class OpenAIEmbeddings:
     row_exact: ClassVar[bool] = False
     row_wise: ClassVar[bool] = True
     journalled: ClassVar[bool] = True
+    paid: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.model:
