@@ -101,7 +101,7 @@ class Results:
         -------
         Comparisons
             Paired differences with intervals, p-values of Fisher's randomisation test corrected by Holm over the
-            systems, and a verdict.
+            systems, those that a race stopped among them, and a verdict.
 
         Raises
         ------
@@ -128,6 +128,7 @@ class Results:
                     seed=int(self.manifest["spec"].get("seed", 0)),
                     higher_is_better=better_when_higher(metric),
                     margin=margin,
+                    dropped=len(self.manifest.get("stopped", {})),
                 )
         return Comparisons(label, found)
 

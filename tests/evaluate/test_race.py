@@ -47,6 +47,18 @@ def test_what_cannot_be_the_best_is_stopped_and_the_rest_is_as_without_a_race(da
     assert "out of the race: blind: stopped after" in repr(raced)
 
 
+def test_what_was_stopped_still_counts_in_the_correction(data, store):
+    """Leaving systems out, as they did badly, must not sharpen the p of those that stay."""
+    sweep = Sweep(
+        dense(k=5), systems={"words": keywords(5), "worse": dense(k=1), "worst": dense(retrieve=BM25(k=1, b=1.0))}
+    )
+    raced = run(sweep, data, ["MRR@10"], race=Race(metric="MRR@10", block=16))
+    whole = run(sweep, data, ["MRR@10"], store=store)
+    assert raced.manifest["stopped"]
+    for name, found in raced.compare(metrics=["MRR@10"]).by_metric["MRR@10"].items():
+        assert found.p_adjusted >= whole.compare(metrics=["MRR@10"]).by_metric["MRR@10"][name].p_adjusted
+
+
 def test_a_stopped_system_is_asked_no_more(data, monkeypatch):
     counted = count_calls(monkeypatch, FlatSearch)
     sweep = Sweep(keywords(5), systems={"blind": dense(chunk=Whole(), k=5)})

@@ -88,10 +88,12 @@ def compare(
     ids: tuple[Sequence[Any], Mapping[str, Sequence[Any]]] | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
+    dropped: int = 0,
 ) -> dict[str, Comparison]:
     """Compare several systems with one baseline, corrected by Holm over all of them.
 
-    Parameters are those of `paired`; all comparisons share the random draws.
+    Parameters are those of `paired`; all comparisons share the random draws. `dropped` is how many more systems were
+    looked at on these queries and left out since they did badly: they count in the correction, as if with p = 1.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def compare(
     settings: dict[str, Any] = {"seed": seed, "clusters": clusters, "resamples": resamples, "method": method}
     spans = mean_intervals(differences, level=level, **settings)
     inner = mean_intervals(differences, level=2 * level - 1, **settings)
-    adjusted = holm(p)
+    adjusted = holm([*p, *[1.0] * dropped])
     sign = 1.0 if higher_is_better else -1.0
     out: dict[str, Comparison] = {}
     for i, name in enumerate(others):
@@ -135,7 +137,7 @@ def compare(
             ties=int((d == 0).sum()),
             losses=int((sign * d < 0).sum()),
             verdict=decided,
-            more_queries=more_queries(mean, spread, d.size, margin, level, len(others))
+            more_queries=more_queries(mean, spread, d.size, margin, level, len(others) + dropped)
             if decided == "inconclusive"
             else None,
             margin=margin,
