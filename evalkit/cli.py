@@ -108,6 +108,8 @@ def _read(spec: Path) -> tuple[Experiment, Dataset, dict[str, Variant]] | None:
             return experiment, data, check(experiment, data)
         except InputErrors as error:
             faults += [f"{stated(spec, 'metrics')[1]}: {fault}" for fault in error.faults]
+        except InputError as error:  # a model that is not here
+            faults.append(f"{stated(spec, 'sweep')[1]}: {error}")
     raise InputErrors(faults)
 
 

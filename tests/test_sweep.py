@@ -246,3 +246,10 @@ def test_named_systems_stand_beside_the_grid_and_name_what_they_equal():
 def test_systems_that_cannot_be_told_apart_or_run_are_refused(systems, fault):
     with pytest.raises(InputError, match=fault):
         Sweep(dense(), systems=systems)
+
+
+def test_labels_of_components_that_differ_in_a_nested_one_say_so():
+    short, other = Dense(HashedWords(8)), Dense(HashedWords(16))
+    names = list(Sweep(dense(), {"retrieve": [short, other]}).variants())
+    assert "retrieve=Dense(embedder=HashedWords(dimensions=8))" in names
+    assert "retrieve=Dense(embedder=HashedWords(dimensions=16))" in names

@@ -17,6 +17,7 @@ from evalkit.datasets.traffic import DAY, Traffic
 from evalkit.errors import InputError
 
 _MINUTES = 1_440
+_MOST_TRIES = 10_000
 _THINKING = (20.0, 90.0)  # seconds between the turns of a conversation
 
 
@@ -56,6 +57,18 @@ class Day:
     tenants: tuple[tuple[str, float], ...] = (("retail", 0.75), ("business", 0.25))
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "tenants", tuple(dict(self.tenants).items()))
+        whole: tuple[Any, ...] = (self.requests, self.users, self.bursts, self.burst_size)
+        numbers: tuple[Any, ...] = (
+            self.zipf,
+            self.paraphrased,
+            self.trapped,
+            self.conversing,
+            *dict(self.tenants).values(),
+        )
+        sound: list[Any] = [type(n) is int for n in whole] + [isinstance(n, int | float) and n >= 0 for n in numbers]
+        if not all(sound):
+            raise InputError("Day: requests, users, bursts and burst_size are whole numbers; no number is below 0")
         shares = (self.paraphrased, self.trapped, self.conversing)
         if self.requests < 1 or self.users < len(self.tenants) or min(self.zipf, self.bursts, self.burst_size) < 0:
             raise InputError(
@@ -100,6 +113,7 @@ def generate_traffic(data: Dataset, day: Day | None = None, *, seed: int = 0) ->
 class _Generator:
     def __init__(self, data: Dataset, day: Day, seed: int) -> None:
         self.day, self.random = day, np.random.Generator(np.random.PCG64(seed)).random
+        self._tries = 0
         self.comes = {name: event.at for event in data.events for name in event.added}
         self.goes = {name: event.at for event in data.events for name in event.removed}
         names = [name for name, _ in day.tenants]
@@ -117,18 +131,21 @@ class _Generator:
         for _ in range(self.day.bursts):
             yield from self._burst()
             left -= self.day.burst_size
-        talking = round(self.day.conversing * self.day.requests)
+        talking = min(round(self.day.conversing * self.day.requests), left)
         while talking > 0 and any(self.talks.values()):
-            turns = list(self._talk())[: min(talking, left)]
+            turns = list(self._talk())[:talking]
             talking -= len(turns)
             left -= len(turns)
             yield from turns
+            self._tried(bool(turns))
         while left > 0:
             tenant, at = self._tenant(), self._at()
             intent = self._intent(tenant)
-            if self._known(intent, at):
+            known = self._known(intent, at)
+            if known:
                 left -= 1
                 yield self._ask(at, tenant, intent)
+            self._tried(known)
 
     def _burst(self) -> Iterator[dict[str, Any]]:
         """Many users ask one thing within minutes: an outage, a letter that went to everyone."""
@@ -136,8 +153,18 @@ class _Generator:
         intent = self._intent(tenant)
         while not (self._known(intent, start) and self._known(intent, DAY)):
             intent = self._intent(tenant)
+            self._tried(found=False)
+        self._tried(found=True)
         for _ in range(self.day.burst_size):
             yield self._ask(min(start - 240 * np.log1p(-self.random()), DAY - 1), tenant, intent, trapped=False)
+
+    def _tried(self, found: bool) -> None:
+        """Give up where nothing can be asked: a day would never end."""
+        self._tries = 0 if found else self._tries + 1
+        if self._tries > _MOST_TRIES:
+            raise InputError(
+                "traffic: hardly a document that answers anything is there; look at the data set's events"
+            )
 
     def _talk(self) -> Iterator[dict[str, Any]]:
         tenant = self._tenant()

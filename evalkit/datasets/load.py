@@ -68,5 +68,9 @@ def load_dataset(
         faults = Faults()
         deque(records(source.path, faults), maxlen=0)
         faults.check()
+        raise InputError(
+            f"data set {text}: its columns are {', '.join(source.keys())}; say which hold what: of requests with "
+            "columns={'at': ..., 'text': ...}, of questions with columns={'user_input': ..., 'reference': ...}"
+        )
     known = "; ".join(form.looks for form in FORMATS)
     raise InputError(f"data set {text}: of no known format ({known}) in {source.path}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
+from evalkit.errors import EvalkitError
 from evalkit.evaluate.execute import attempt
 from evalkit.evaluate.nodes import Context, Failure, Finished, Outcome, Result
 from evalkit.evaluate.plan import Plan, make_plan
@@ -41,6 +42,8 @@ class Quality:
         Out of the race before the last query.
     unfinished : tuple of label
         Not done when the run was ended.
+    overdue : bool
+        The budget's time ended it.
     """
 
     plan: Plan
@@ -49,6 +52,7 @@ class Quality:
     failed: Mapping[str, str] = field(default_factory=dict)
     stopped: Mapping[str, Stopped] = field(default_factory=dict)
     unfinished: tuple[str, ...] = ()
+    overdue: bool = False
 
 
 def plan_of(experiment: Experiment, variants: Mapping[str, Variant]) -> Plan:
@@ -89,24 +93,30 @@ def do_quality(
     Raises
     ------
     EvalkitError
-        If no variant is left: all failed.
+        If no variant is left: all failed, or the budget's time was over before one was done.
     KeyboardInterrupt
         If the work was interrupted before any variant was done.
     """
     work = _Work(plan, dict(variants), context, finished, scheduler)
-    with _deadline(experiment, context):
+    with _deadline(experiment, context) as overdue:
         if experiment.race is not None:
             _run_race(experiment.race, experiment.sweep.base_label, work, data, given)
+        raced = len(work.failed)
         done = work.attempt(work.plan.only(work.alive), given)
+        if len(work.failed) > raced and work.stopped:
+            work.put_back(variants)
+            done = work.attempt(work.plan.only(work.alive), given)
     unfinished = tuple(label for label in work.alive if work.end_of(label, done) is not None)
     if len(unfinished) == len(work.alive):
+        if overdue.is_set():
+            raise EvalkitError(f"the budget of {_minutes(experiment):g} minutes was spent before any system was done")
         if context.stop.is_set():
             raise KeyboardInterrupt
         raise next(iter(work.failed.values())).error()
     alive = {label: variant for label, variant in work.alive.items() if label not in unfinished}
     results = {recipe: outcome for recipe, outcome in done.items() if isinstance(outcome, Result)}
     reasons = {label: failure.reason for label, failure in work.failed.items()}
-    return Quality(plan, results, alive, reasons, work.stopped, unfinished)
+    return Quality(plan, results, alive, reasons, work.stopped, unfinished, overdue.is_set())
 
 
 @dataclass
@@ -129,6 +139,11 @@ class _Work:
                 del self.alive[label]
         return done
 
+    def put_back(self, variants: Mapping[str, Variant]) -> None:
+        """Let those that were stopped race again: what beat them has failed, and what is done is in the store."""
+        self.alive |= {label: variants[label] for label in self.stopped}
+        self.stopped.clear()
+
     def end_of(self, label: str, done: Mapping[Digest, Outcome]) -> Failure | None:
         """Why a variant has not all of its results; None if it has."""
         ends = [done[recipe] for recipe in self.plan.wanted[label].values() if recipe in done]
@@ -140,11 +155,19 @@ def _run_race(rules: Race, base: str, work: _Work, data: Dataset, given: Mapping
     """Ask block after block of the queries; what cannot be the best is stopped, but for the base."""
     blocks, metric = given[QUERY.recipe].blocks, rules.metric
     population, (low, high) = len(applicable(data, metric)), metric.range
+    variants = dict(work.alive)
     needed = {name for variant in work.alive.values() for name in targets(variant, [metric], timed=False)}
     scores: dict[str, Array] = {}
     for asked in range(1, len(blocks)):
         part = {**given, QUERY.recipe: Result(blocks[:asked])}
         done = work.attempt(work.plan.only(work.alive, needed - {"truncated"}), part)
+        if (
+            work.failed.keys() & scores.keys()
+        ):  # what it beat may be the best after all: all race again, from the store
+            work.alive |= {label: variants[label] for label in work.stopped}
+            work.stopped.clear()
+            scores.clear()
+            done = work.attempt(work.plan.only(work.alive, needed - {"truncated"}), part)
         if work.context.stop.is_set() or not work.alive:
             return
         scores |= _values_so_far(metric, work, data, done, part)
@@ -170,16 +193,25 @@ def _values_so_far(
     return found
 
 
+def _minutes(experiment: Experiment) -> float | None:
+    return experiment.budget.minutes if experiment.budget else None
+
+
 @contextmanager
-def _deadline(experiment: Experiment, context: Context) -> Iterator[None]:
-    """End the work when its time is over; what is under way is finished."""
-    minutes = experiment.budget.minutes if experiment.budget else None
-    timer = threading.Timer(60 * minutes, context.stop.set) if minutes is not None else None
+def _deadline(experiment: Experiment, context: Context) -> Iterator[threading.Event]:
+    """End the work when its time is over; what is under way is finished. Yields whether it was."""
+    minutes, overdue = _minutes(experiment), threading.Event()
+
+    def end() -> None:
+        overdue.set()
+        context.stop.set()
+
+    timer = threading.Timer(60 * minutes, end) if minutes is not None else None
     if timer is not None:
         timer.daemon = True
         timer.start()
     try:
-        yield
+        yield overdue
     finally:
         if timer is not None:
             timer.cancel()

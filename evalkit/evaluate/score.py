@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -86,11 +87,14 @@ class Scorer:
     def __post_init__(self) -> None:
         self._documents = tuple(self.data.documents.id)
         self._numbers = {name: i for i, name in enumerate(self._documents)}
-        judged = {query: self.data.qrels[query] for query in sorted(self.data.qrels)}  # whatever the file's order
-        self._qrels = Qrels.of(judged).encode(self._documents)
         asked = cast("Queries", self.context.whole(self.done[QUERY.recipe].blocks))
         self._asked = list(asked.id)
         self._sorted = np.argsort(np.array(self._asked))
+
+    @cached_property
+    def _qrels(self) -> Qrels:
+        judged = {query: self.data.qrels[query] for query in sorted(self.data.qrels)}  # whatever the file's order
+        return Qrels.of(judged).encode(self._documents)
 
     def score(self, wanted: Mapping[str, Digest], metrics: Sequence[Metric]) -> list[Scored]:
         """Return every metric of one system, query by query."""

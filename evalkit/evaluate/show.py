@@ -92,6 +92,8 @@ def _notes(results: Results) -> list[str]:
 def left_out_notes(manifest: Mapping[str, Any]) -> list[str]:
     """What is missing from a run's tables, a line each, and why."""
     notes = [f"FAILED {label}: {reason}" for label, reason in manifest.get("failed", {}).items()]
+    if instead := manifest.get("base instead"):
+        notes.append(f"The base has no results; {instead} stands in its place.")
     if stopped := manifest.get("stopped"):
         level = manifest["spec"]["race"].get("level", 0.95)
         notes.append(
@@ -103,7 +105,8 @@ def left_out_notes(manifest: Mapping[str, Any]) -> list[str]:
             notes.append(f"... and {len(stopped) - _MOST_STOPPED} more; manifest.json names all")
     if unfinished := manifest.get("unfinished"):
         named = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
-        notes.append(f"PARTIAL: the run was ended early; {len(unfinished)} systems are not finished: {named}")
+        early = "by its budget" if manifest.get("overdue") else "early"
+        notes.append(f"PARTIAL: the run was ended {early}; {len(unfinished)} systems are not finished: {named}")
     if manifest.get("untimed"):
         notes.append("PARTIAL: the run was ended before latency was taken")
     notes += [f"incomplete: {gap} ({count} times)" for gap, count in manifest.get("incomplete", {}).items()]

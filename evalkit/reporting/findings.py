@@ -64,10 +64,15 @@ def findings(results: Results, comparisons: Comparisons) -> Findings:
     """
     data = results.manifest["data"]
     of = f"{data['name']} ({_count(data['documents'], 'document')}, {_count(data['queries'], 'query')})"
+    gaps = {"failed": "failed", "stopped": "were stopped by the race", "unfinished": "were not finished"}
+    counted = [
+        f"{len(results.manifest.get(gap) or ())} {what}" for gap, what in gaps.items() if results.manifest.get(gap)
+    ]
+    left = f" Beside these, {_list(counted)}." if counted else ""
     if not comparisons.by_metric:
-        return Findings(f"Only {results.base} was run, on {of}; there is nothing to compare it with.", (), "")
+        return Findings(f"Only {results.base} was run, on {of}; there is nothing to compare it with.{left}", (), "")
     others = _count(len(results.systems) - 1, "variant")
-    lead = f"{others} on {of}, compared query by query with the base, {comparisons.baseline}."
+    lead = f"{others} on {of}, compared query by query with the base, {comparisons.baseline}.{left}"
     quality = [m for m in comparisons.by_metric if m not in _COSTS]
     spoken = [*quality[:_LEAD], *(m for m in _COSTS if m in comparisons.by_metric)]
     points = [_metric(metric, comparisons.by_metric[metric]) for metric in spoken]

@@ -8,9 +8,12 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 
-def label(point: Mapping[str, Any]) -> str:
-    """Return the fields that a point sets, as text; ``base`` where it sets none."""
-    return " ".join(f"{path}={_short(value)}" for path, value in point.items()) or "base"
+def label(point: Mapping[str, Any], nested: bool = False) -> str:
+    """Return the fields that a point sets, as text, with components within components too if `nested`.
+
+    A point that sets none is ``base``.
+    """
+    return " ".join(f"{path}={_short(value, nested)}" for path, value in point.items()) or "base"
 
 
 def apart(name: str, taken: Sequence[Container[str]]) -> str:
@@ -19,13 +22,13 @@ def apart(name: str, taken: Sequence[Container[str]]) -> str:
     return next(text for text in numbered if not any(text in names for names in taken))
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, nested: bool) -> str:
     if not is_dataclass(value):
         return f"{value:g}" if isinstance(value, float) else str(value)
     stated = [
-        f"{f.name}={_short(getattr(value, f.name))}"
+        f"{f.name}={_short(getattr(value, f.name), nested)}"
         for f in fields(value)
-        if not is_dataclass(getattr(value, f.name))
+        if (nested or not is_dataclass(getattr(value, f.name)))
         and getattr(value, f.name) != getattr(_plainest(value), f.name, None)
     ]
     return f"{type(value).__name__}({', '.join(stated)})" if stated else type(value).__name__

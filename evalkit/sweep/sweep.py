@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -136,13 +137,16 @@ class Sweep:
         named = {variant.fingerprint: name for name, variant in self.systems.items()}
         points: Sequence[Point] = vars(self)["_points"]
         found: dict[str, Variant] = {}
+        distinct = {point.variant.fingerprint: point for point in reversed(points)}
+        shared = Counter(label(point.values) for point in distinct.values())
         seen: set[str] = set()
         for point in points:
             identity = point.variant.fingerprint
             if identity not in seen:
                 seen.add(identity)
-                name = named.get(identity) or apart(label(point.values), (found, self.systems))
-                found[name] = point.variant
+                short = label(point.values)
+                name = short if shared[short] == 1 else label(point.values, nested=True)
+                found[named.get(identity) or apart(name, (found, self.systems))] = point.variant
         if self.base.fingerprint not in seen:
             found = {named.get(self.base.fingerprint, "base"): self.base, **found}
         return found | {name: variant for name, variant in self.systems.items() if name not in found}

@@ -160,3 +160,24 @@ def test_the_events_name_documents_of_the_data_set_in_order(handbook):
     assert len(handbook.events) >= 8
     assert [event.at for event in handbook.events] == sorted(event.at for event in handbook.events)
     assert all(isinstance(event, Ingestion) for event in handbook.events)
+
+
+@pytest.mark.parametrize("day", [Day(requests=240), Day(requests=250), Day(requests=300, conversing=0.3)])
+def test_a_day_that_bursts_nearly_fill_ends(handbook, day):
+    assert len(generate_traffic(handbook, day, seed=2)) == day.requests
+
+
+def test_a_data_set_whose_documents_are_gone_is_refused_and_does_not_hang(handbook):
+    gone = replace(handbook, events=(Ingestion(0.0, (), tuple(handbook.documents.id)),))
+    with pytest.raises(InputError, match="traffic: hardly a document that answers anything is there"):
+        generate_traffic(gone, Day(bursts=0), seed=0)
+
+
+@pytest.mark.parametrize("wrong", [{"requests": 10.5}, {"zipf": float("nan")}, {"users": "5"}, {"trapped": -0.1}])
+def test_a_number_that_is_none_is_told(wrong):
+    with pytest.raises(InputError, match="Day: "):
+        Day(**wrong)
+
+
+def test_tenants_may_be_a_mapping(handbook):
+    assert Day(tenants={"retail": 1.0}).tenants == (("retail", 1.0),)

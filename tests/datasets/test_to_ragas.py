@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from toys import Echo, count_calls, dense
 
-from evalkit import InputError, Sweep, load_dataset, run
+from evalkit import InputError, Sweep, Variant, load_dataset, run
 from evalkit.datasets.build import build
 from evalkit.datasets.rows import Row
+from evalkit.stages import BM25, Whole
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)
 CONTEXTS = st.lists(WORDS, max_size=3)
@@ -175,3 +176,14 @@ def test_ragas_is_imported_late_and_says_nothing():
     )
     done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_log_with_answers_and_no_judgements_can_be_measured_by_its_answers(tmp_path):
+    (tmp_path / "log.jsonl").write_text(
+        '{"question": "What grows?", "contexts": ["Apples grow."], "answer": "Apples", "ground_truth": "Apples"}\n'
+        '{"question": "What falls?", "contexts": ["Pears fall."], "answer": "Pears", "ground_truth": "Pears"}\n'
+    )
+    data = load_dataset(tmp_path / "log.jsonl")
+    assert not data.qrels
+    results = run(Variant(chunk=Whole(), retrieve=BM25(k=1)), data, ["TokenF1"])
+    assert results.summary.set_index("metric").loc["TokenF1", "n"] == 2

@@ -121,3 +121,17 @@ def test_a_context_that_was_told_to_stop_works_on_nothing(tiny, store, monkeypat
     done = attempt(plan, sources(tiny, 0, store), context)
     assert done[plan.wanted["words"]["answer"]] == STOPPED
     assert not counted
+
+
+def test_a_budget_that_no_system_meets_is_told_and_is_no_interruption(tiny, store):
+    with pytest.raises(EvalkitError, match=r"budget of 0.002 minutes was spent before any system was done"):
+        run(
+            dense(retrieve=Dense(SlowWords(pause=1.0))), tiny, METRICS, store=store, budget=SweepBudget(minutes=0.002)
+        )
+
+
+def test_a_base_that_failed_is_said_to_be_replaced(tiny, store):
+    results = run(
+        Sweep(dense(retrieve=Dense(FailingWords())), systems={"words": keywords(5)}), tiny, METRICS, store=store
+    )
+    assert "The base has no results; words stands in its place." in repr(results)

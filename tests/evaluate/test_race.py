@@ -7,7 +7,7 @@ import re
 import pytest
 from toys import count_calls, dense, keywords
 
-from evalkit import InputError, Race, Sweep, run
+from evalkit import InputError, Race, Sweep, retriever, run
 from evalkit.datasets.build import build
 from evalkit.datasets.rows import Row
 from evalkit.spec import dumps, loads
@@ -91,3 +91,21 @@ def test_a_race_is_part_of_a_spec_and_of_its_checks():
         loads(text.replace("race: {metric: nDCG@10", "race: {metric: MRR@10"))
     with pytest.raises(InputError, match=r"spec:5: budget: dollars"):
         loads(text.replace("minutes", "dollars"))
+
+
+def test_what_was_stopped_by_a_system_that_fails_later_races_again(data):
+    """A leader that answers 80 questions and then fails must not have taken the others with it."""
+    right = {text: f"d{i:03d}" for i, text in enumerate(f"{word} common" for word in WORDS)}
+    asked = []
+
+    def leader(text):
+        asked.append(text)
+        if len(asked) > 80:
+            raise ConnectionError("away")
+        return [right[text]]
+
+    systems = {"leader": dense(retrieve=retriever(leader, k=5)), "fair": dense(chunk=Whole(), k=5)}
+    results = run(Sweep(dense(k=1), systems=systems), data, ["MRR@10"], race=RACE)
+    assert list(results.manifest["failed"]) == ["leader"]
+    assert "fair" in results.systems
+    assert results.manifest["stopped"] == {}

@@ -230,21 +230,29 @@ print(fingerprint.digest(Custom("toys:words")), fingerprint.digest(Custom("toys:
 
 def test_with_a_version_the_identity_is_module_name_and_version():
     first, second = Index(["dogs"]), Index(["cafe"])
-    versioned = Custom(first.search, version="1")
+    versioned = Custom(first.search, version="1", name="first")
     assert asking(versioned).stored
     assert versioned.identity()["function"] == ["test_custom", "Index.search"]
     recipes = {
         custom.expand(CORPUS, QUERY).recipe
         for custom in (
             versioned,
-            Custom(second.search, version="1"),  # the same name: to be told apart by another one
             Custom(second.search, version="1", name="second"),
-            Custom(first.search, version="2"),
-            Custom(first.search, k=3, version="1"),
+            Custom(first.search, version="2", name="first"),
+            Custom(first.search, k=3, version="1", name="first"),
             Custom(by_words, version="1"),
         )
     }
     assert len(recipes) == 5
+
+
+@pytest.mark.parametrize("function", [lambda text: [text], Index(["dogs"]).search], ids=["lambda", "method"])
+def test_what_no_name_leads_back_to_needs_a_name_where_it_has_a_version(function):
+    """Two lambdas of one version would be one system, and one would be given the other's stored results."""
+    with pytest.raises(InputError, match=r"Custom: function .*(<lambda>|Index.search) may be one of many"):
+        Custom(function, version="1")
+    one, other = (Custom(function, version="1", name=name) for name in ("one", "other"))
+    assert one.expand(CORPUS, QUERY).recipe != other.expand(CORPUS, QUERY).recipe
 
 
 def test_one_function_is_one_piece_of_work_within_a_run_and_two_are_two():

@@ -120,12 +120,13 @@ class Custom:
         Says when results change: the identity is then the function's module and name, `name` and this, and results
         are stored. Without it nothing says so: every run asks anew.
     name : str or None
-        What errors call it; it also tells apart two functions of one name, such as one method of two objects.
+        What errors call it. It also tells apart functions that no name leads back to (lambdas, closures, methods of
+        objects, those of a notebook), which need one where there is a version.
 
     Raises
     ------
     InputError
-        If `function` cannot be called, or its name leads to none.
+        If `function` cannot be called, its name leads to none, or it has a version and needs a name.
     """
 
     function: str | Callable[[str], Any] = "evalkit.stages.retrieve.custom:nothing"
@@ -139,6 +140,12 @@ class Custom:
             object.__setattr__(self, "function", as_field(self.function))
         except InputError as error:
             raise InputError(f"Custom: function {error}") from None
+        if self.version is not None and self.name is None and isinstance(self.function, Function):
+            called = ".".join(name_of(self.function.call))
+            raise InputError(
+                f"Custom: function {called} may be one of many, as no name leads back to it; with a version it needs a "
+                "name= of its own, under which its results are stored"
+            )
 
     def identity(self) -> dict[str, Any]:
         """Say which function it is; without a version, also in which run."""

@@ -219,6 +219,7 @@ def test_a_hub_that_cannot_be_reached_is_asked_once_for_what_is_in_the_cache(tmp
     expected = load_dataset(f"huggingface:{beir(tmp_path / 'ferry')}")
     (tmp_path / "cache" / "ferry").rename(tmp_path / "cache" / "mteb___ferry")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     assert load_dataset("huggingface:mteb/ferry").digest == expected.digest
     assert datasets.config.HF_HUB_OFFLINE is False
     assert len(network) == 1
