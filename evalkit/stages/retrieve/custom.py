@@ -143,8 +143,8 @@ class Custom:
         if self.version is not None and self.name is None and isinstance(self.function, Function):
             called = ".".join(name_of(self.function.call))
             raise InputError(
-                f"Custom: function {called} may be one of many, as no name leads back to it; with a version it needs a "
-                "name= of its own, under which its results are stored"
+                f"Custom: function {called} may be one of many, as no name leads back to it; with a version it needs "
+                "a name= of its own, under which its results are stored"
             )
 
     def identity(self) -> dict[str, Any]:
