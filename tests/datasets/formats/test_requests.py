@@ -19,7 +19,7 @@ from pyarrow import parquet
 from evalkit import load_dataset
 from evalkit.datasets.formats.source import Source
 from evalkit.datasets.traffic import Traffic
-from evalkit.errors import InputErrors
+from evalkit.errors import InputError, InputErrors
 
 ROWS = [
     {"at": 0.5, "user": "u1", "tenant": "retail", "text": "What does a card cost?", "intent": "fee",
@@ -118,7 +118,7 @@ def test_a_log_with_times_is_no_log_of_questions_and_contexts_and_one_without_is
     rows = [{"question": "Who?", "contexts": ["We."], "answer": "We.", "timestamp": 3}]
     assert list(load_dataset(write(tmp_path / "log.jsonl", rows)).traffic.text) == ["Who?"]
     path = write(tmp_path / "other.jsonl", [{"colour": "red"}])
-    with pytest.raises(Exception, match="of no known format"):
+    with pytest.raises(InputError, match="its columns are colour; say which hold what"):
         load_dataset(path)
 
 
