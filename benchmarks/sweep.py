@@ -156,7 +156,7 @@ def repeat() -> int:
 
 def cluster() -> int:
     data = some(60, 20)
-    sizes = [48, 64, 80, 96, 112, 128]
+    sizes = [48, 56, 64, 72, 80, 88, 96, 104, 112, 128]
     sweep = ek.Sweep(ek.Variant(chunk=Recursive(size=64), retrieve=Dense(INT8, k=5)), {"chunk.size": sizes})
     taken, digests = {}, set()
     for workers in (1, 2):
