@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-from kills import ByOverlap, Paid, PaidWords
+from kills import ByPaidOverlap, Paid, PaidWords
 from toys import FailingWords, HashedWords, dense, hybrid, keywords, pieces, words
 
 import evalkit
@@ -31,9 +31,9 @@ def by_words(text: str) -> list[str]:
 
 SYSTEMS = {
     "mine": dense(retrieve=Custom("everywhere:by_words", k=3), generate=Paid()),
-    "mine, dated": dense(retrieve=Custom("everywhere:by_words", k=3, version="1"), rerank=ByOverlap()),
+    "mine, dated": dense(retrieve=Custom("everywhere:by_words", k=3, version="1"), rerank=ByPaidOverlap()),
     "broken": dense(retrieve=Dense(FailingWords())),
-    "broken too": dense(retrieve=Hybrid(Dense(FailingWords()), BM25(k=8), k=4), rerank=ByOverlap()),
+    "broken too": dense(retrieve=Hybrid(Dense(FailingWords()), BM25(k=8), k=4), rerank=ByPaidOverlap()),
     "words": keywords(5),
 }
 FAILED = {"broken", "broken too"}
@@ -43,7 +43,10 @@ def sweep(step: int = 1) -> Sweep:
     """The sweep; with -1, everything in it in the opposite order."""
     grids = [
         {"chunk": [Whole(), pieces()], "retrieve": [hybrid().retrieve, Dense(PaidWords())], "retrieve.k": [2, 5]},
-        {"retrieve": [BM25(k=8), Dense(HashedWords(), k=8)], "rerank": [ByOverlap(), ByOverlap(k=2, depth=4)]},
+        {
+            "retrieve": [BM25(k=8), Dense(HashedWords(), k=8)],
+            "rerank": [ByPaidOverlap(), ByPaidOverlap(k=2, depth=4)],
+        },
     ]
     draws = {
         "chunk": [pieces(16), pieces(24)],

@@ -21,21 +21,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import numpy as np
-from toys import HashedWords, dense, hybrid, pieces, words
+from toys import ByOverlap, HashedWords, Overlap, dense, hybrid, pieces
 
 from evalkit import Sweep, run
-from evalkit.columns import Ragged
 from evalkit.evaluate import nodes
 from evalkit.stages import Dense, Whole
-from evalkit.stages.rerank.base import BestFirst, at_most
 from evalkit.store import DiskStore, Journal, disk, files
 from evalkit.store.verify import verify
 from evalkit.testing import tiny_dataset
-from evalkit.types import Node
-from evalkit.values import Answer, Chunks, Prompt, Queries, Rankings, Vectors
+from evalkit.values import Answer, Chunks, Prompt, Queries, Vectors
 
 METRICS = ["MRR@10", "TokenF1"]
 PAUSE = 0.015
@@ -114,47 +110,21 @@ class PaidWords(HashedWords):
         return super().__call__(texts)
 
 
-@dataclass(frozen=True)
-class PaidOverlap:
-    """Scores a pair by its common words; scores are kept by pair."""
-
-    k: int
-
-    version: ClassVar[int] = 1
-    stage: ClassVar[str] = "rerank"
-    row_exact: ClassVar[bool] = True
-    row_wise: ClassVar[bool] = False
-    prefix_exact: ClassVar[Literal[True]] = True
-    entry_wise: ClassVar[bool] = True
-    journalled: ClassVar[bool] = True
-
-    def __call__(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> Rankings:
-        items = rankings.top(self.k).items
-        return Rankings(items, Ragged(self.score(self.pairs(chunks, queries, rankings)), items.offsets))
-
-    def pairs(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> list[tuple[str, str]]:
-        rows = zip(queries.text, rankings.top(self.k).items, strict=True)
-        return [(query, chunks.searched[int(item)]) for query, items in rows for item in items]
+class PaidOverlap(Overlap):
+    """Scores that are paid for."""
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> Any:
         last.names = [f"{a}\0{b}" for a, b in pairs]
         fate.note("asked", last.names)
         time.sleep(PAUSE)
         fate("in a paid call")
-        return np.array(
-            [len(set(words(a)) & set(words(b))) / (1 + len(words(b))) for a, b in pairs], dtype=np.float64
-        )
+        return super().score(pairs)
 
 
-@dataclass(frozen=True)
-class ByOverlap:
+class ByPaidOverlap(ByOverlap):
     """Ranks by `PaidOverlap`."""
 
-    k: int | None = 3
-    depth: int | None = None
-
-    def expand(self, chunks: Node, query: Node, ranking: Node) -> Node:
-        return Node(BestFirst(at_most(self.k)), (Node(PaidOverlap(at_most(self.depth)), (chunks, query, ranking)),))
+    scorer: ClassVar[type[Overlap]] = PaidOverlap
 
 
 SWEEP = Sweep(
@@ -163,7 +133,7 @@ SWEEP = Sweep(
         "chunk": [Whole(), pieces()],
         "retrieve": [hybrid().retrieve, Dense(PaidWords())],
         "retrieve.k": [2, 5],
-        "rerank": [None, ByOverlap()],
+        "rerank": [None, ByPaidOverlap(k=3)],
     },
 )
 

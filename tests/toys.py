@@ -10,20 +10,23 @@ import signal
 import time
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from evalkit import Variant
+from evalkit.columns import Ragged
 from evalkit.datasets import Dataset
 from evalkit.datasets.build import build
 from evalkit.datasets.rows import Row
 from evalkit.forms import conforms
 from evalkit.stages import BM25, Dense, FixedTokens, Hybrid, Whole
-from evalkit.types import Retriever
-from evalkit.values import Answer, Chunks, Prompt, Queries, Vectors
+from evalkit.stages.rerank.base import BestFirst, at_most
+from evalkit.types import Node, Retriever
+from evalkit.values import Answer, Chunks, Prompt, Queries, Rankings, Vectors
 from evalkit.variants import components
 
 CALLS = "TOYS_CALLS"
@@ -199,3 +202,43 @@ class SlowWords(HashedWords):
     def __call__(self, texts: Chunks | Queries) -> Vectors:
         time.sleep(self.pause)
         return super().__call__(texts)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Scores a pair by its common words; scores are kept by pair."""
+
+    k: int
+
+    version: ClassVar[int] = 1
+    stage: ClassVar[str] = "rerank"
+    row_exact: ClassVar[bool] = True
+    row_wise: ClassVar[bool] = False
+    prefix_exact: ClassVar[Literal[True]] = True
+    entry_wise: ClassVar[bool] = True
+    journalled: ClassVar[bool] = True
+
+    def __call__(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> Rankings:
+        items = rankings.top(self.k).items
+        return Rankings(items, Ragged(self.score(self.pairs(chunks, queries, rankings)), items.offsets))
+
+    def pairs(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> list[tuple[str, str]]:
+        rows = zip(queries.text, rankings.top(self.k).items, strict=True)
+        return [(query, chunks.searched[int(item)]) for query, items in rows for item in items]
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> Any:
+        common = [len(set(words(a)) & set(words(b))) / (1 + len(words(b))) for a, b in pairs]
+        return np.array(common, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class ByOverlap:
+    """Ranks by `Overlap`, or by what a subclass names."""
+
+    k: int | None = 5
+    depth: int | None = None
+
+    scorer: ClassVar[type[Overlap]] = Overlap
+
+    def expand(self, chunks: Node, query: Node, ranking: Node) -> Node:
+        return Node(BestFirst(at_most(self.k)), (Node(self.scorer(at_most(self.depth)), (chunks, query, ranking)),))

@@ -97,14 +97,14 @@ def do_quality(
     KeyboardInterrupt
         If the work was interrupted before any variant was done.
     """
-    work = _Work(plan, dict(variants), context, finished, scheduler)
+    work = _Work(plan, variants, context, finished, scheduler)
     with _deadline(experiment, context) as overdue:
         if experiment.race is not None:
             _run_race(experiment.race, experiment.sweep.base_label, work, data, given)
         raced = len(work.failed)
         done = work.attempt(work.plan.only(work.alive), given)
         if len(work.failed) > raced and work.stopped:
-            work.put_back(variants)
+            work.put_back()
             done = work.attempt(work.plan.only(work.alive), given)
     unfinished = tuple(label for label in work.alive if work.end_of(label, done) is not None)
     if len(unfinished) == len(work.alive):
@@ -122,12 +122,16 @@ def do_quality(
 @dataclass
 class _Work:
     plan: Plan
-    alive: dict[str, Variant]
+    variants: Mapping[str, Variant]
     context: Context
     finished: Finished
     scheduler: str | None
+    alive: dict[str, Variant] = field(init=False)
     failed: dict[str, Failure] = field(default_factory=dict)
     stopped: dict[str, Stopped] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.alive = dict(self.variants)
 
     def attempt(self, plan: Plan, given: Mapping[Digest, Result]) -> dict[Digest, Outcome]:
         """Run a plan; variants with a failed node are out."""
@@ -139,9 +143,9 @@ class _Work:
                 del self.alive[label]
         return done
 
-    def put_back(self, variants: Mapping[str, Variant]) -> None:
+    def put_back(self) -> None:
         """Let those that were stopped race again: what beat them has failed, and what is done is in the store."""
-        self.alive |= {label: variants[label] for label in self.stopped}
+        self.alive |= {label: self.variants[label] for label in self.stopped}
         self.stopped.clear()
 
     def end_of(self, label: str, done: Mapping[Digest, Outcome]) -> Failure | None:
@@ -155,17 +159,13 @@ def _run_race(rules: Race, base: str, work: _Work, data: Dataset, given: Mapping
     """Ask block after block of the queries; what cannot be the best is stopped, but for the base."""
     blocks, metric = given[QUERY.recipe].blocks, rules.metric
     population, (low, high) = len(applicable(data, metric)), metric.range
-    variants = dict(work.alive)
     needed = {name for variant in work.alive.values() for name in targets(variant, [metric], timed=False)}
     scores: dict[str, Array] = {}
     for asked in range(1, len(blocks)):
         part = {**given, QUERY.recipe: Result(blocks[:asked])}
         done = work.attempt(work.plan.only(work.alive, needed - {"truncated"}), part)
-        if (
-            work.failed.keys() & scores.keys()
-        ):  # what it beat may be the best after all: all race again, from the store
-            work.alive |= {label: variants[label] for label in work.stopped}
-            work.stopped.clear()
+        if work.failed.keys() & scores.keys():
+            work.put_back()
             scores.clear()
             done = work.attempt(work.plan.only(work.alive, needed - {"truncated"}), part)
         if work.context.stop.is_set() or not work.alive:

@@ -4,65 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-import numpy as np
 import pytest
-from toys import HashedWords, dense, words
+from toys import ByOverlap, HashedWords, Overlap, dense
 
 from evalkit import Sweep, run
-from evalkit.columns import Ragged
 from evalkit.evaluate.execute import execute
 from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.stages import BM25, Dense
-from evalkit.stages.rerank.base import BestFirst, at_most
 from evalkit.store import DiskStore
-from evalkit.types import Node
-from evalkit.values import Chunks, Queries, Rankings
 
 SCORED: Counter[tuple[str, str]] = Counter()
 
 
-@dataclass(frozen=True)
-class Overlap:
-    """Scores a pair by its common words, and counts that it did."""
-
-    k: int
-
-    version: ClassVar[int] = 1
-    stage: ClassVar[str] = "rerank"
-    row_exact: ClassVar[bool] = True
-    row_wise: ClassVar[bool] = False
-    prefix_exact: ClassVar[Literal[True]] = True
-    entry_wise: ClassVar[bool] = True
-    journalled: ClassVar[bool] = True
-
-    def __call__(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> Rankings:
-        items = rankings.top(self.k).items
-        return Rankings(items, Ragged(self.score(self.pairs(chunks, queries, rankings)), items.offsets))
-
-    def pairs(self, chunks: Chunks, queries: Queries, rankings: Rankings) -> list[tuple[str, str]]:
-        rows = zip(queries.text, rankings.top(self.k).items, strict=True)
-        return [(query, chunks.searched[int(item)]) for query, items in rows for item in items]
+class Counted(Overlap):
+    """Counts the pairs that it scores."""
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> Any:
         SCORED.update(pairs)
-        return np.array(
-            [len(set(words(a)) & set(words(b))) / (1 + len(words(b))) for a, b in pairs], dtype=np.float64
-        )
+        return super().score(pairs)
 
 
-@dataclass(frozen=True)
-class ByOverlap:
-    """Ranks by `Overlap`."""
+class ByCounted(ByOverlap):
+    """Ranks by `Counted`."""
 
-    k: int | None = 5
-    depth: int | None = None
-
-    def expand(self, chunks: Node, query: Node, ranking: Node) -> Node:
-        return Node(BestFirst(at_most(self.k)), (Node(Overlap(at_most(self.depth)), (chunks, query, ranking)),))
+    scorer: ClassVar[type[Overlap]] = Counted
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +46,7 @@ def contents(variants, data, store):
 
 
 def reranked(k, depth=None, **changes):
-    return dense(k=k, rerank=ByOverlap(k=3, depth=depth), **changes)
+    return dense(k=k, rerank=ByCounted(k=3, depth=depth), **changes)
 
 
 @pytest.mark.parametrize("depths_in", ["the retriever", "the reranker", "both"])

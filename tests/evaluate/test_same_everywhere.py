@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from clusters import cluster
 from everywhere import FAILED, METRICS, SYSTEMS, names, numbers, sweep, told
-from kills import ByOverlap
+from kills import ByPaidOverlap
 from toys import dense, keywords
 
 import evalkit
@@ -119,8 +119,8 @@ def test_a_race_changes_no_mean_of_any_metric_of_those_that_stay(tmp_path):
         random=Random(3, {"retrieve.k1": LogUniform(0.5, 4), "retrieve.b": Uniform(0, 1)}),
         systems={
             "blind": dense(chunk=Whole(), k=5),
-            "reranked": dense(retrieve=BM25(k=8), rerank=ByOverlap(k=5)),
-            "mine": dense(retrieve=keywords(4).retrieve, rerank=ByOverlap(k=2, depth=3)),
+            "reranked": dense(retrieve=BM25(k=8), rerank=ByPaidOverlap(k=5)),
+            "mine": dense(retrieve=keywords(4).retrieve, rerank=ByPaidOverlap(k=2, depth=3)),
         },
     )
     metrics = ["MRR@10", "nDCG@10", "Recall@3"]
