@@ -27,6 +27,10 @@ class WallClock:
         """Wait."""
         await asyncio.sleep(seconds)
 
+    async def elapse(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
     async def compute(self, stage: str, work: Callable[[], T]) -> T:
         """Do `work` in a thread."""
         return await asyncio.to_thread(work)
@@ -35,6 +39,13 @@ class WallClock:
     async def io(self) -> AsyncIterator[None]:
         """Nothing to hold: real time never jumps."""
         yield
+
+
+class BatchClock(WallClock):
+    """Real time for work and retries; modelled and recorded time passes at once, as nobody waits for an answer."""
+
+    async def elapse(self, seconds: float) -> None:
+        """Go on at once."""
 
 
 @cache

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from evalkit import fingerprint
+from evalkit.calls import CallFailed
 from evalkit.columns import Array
 from evalkit.values import Answer, Chunks, Documents, Prompt, Queries, Rankings, Value, Vectors
 
@@ -140,13 +141,45 @@ class PairScorer(Op, Prefix, Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """The only asynchronous leaf: a prompt in, an answer out. Its batch form is derived."""
+    """The only asynchronous leaf: a prompt in, an answer out. Its batch form is derived.
+
+    Attributes
+    ----------
+    origin : Origin, optional
+        Default "measured": of the times that the answer's call states.
+    paid : bool, optional
+        Default False. True: a call may cost money, and its answer states a `Call`. Such a generator says
+        ``at_most(prompt)``: the most dollars that a call for it can cost, its retries included; 0 where the price
+        list does not know the model.
+    batched : bool, optional
+        Default False. True: it has ``answer_all`` (see `BatchGenerator`), which the batch interpreter uses.
+
+    Raises
+    ------
+    CallFailed
+        By a call that got no answer.
+    """
 
     version: ClassVar[int]
     stage: ClassVar[str]
 
     async def __call__(self, prompt: Prompt, sample: int, clock: Clock) -> Answer:
         """Answer one prompt. `sample` tells repeats apart; the order of calls never does."""
+
+
+@runtime_checkable
+class BatchGenerator(Protocol):
+    """A generator that can hand in many prompts together and fetch the answers later."""
+
+    batched: bool
+
+    async def hand_in(self, asked: Sequence[tuple[Prompt, int]], clock: Clock) -> str:
+        """Hand in prompts with their sample numbers; returns the name of the batch."""
+
+    async def fetch(
+        self, batch: str, asked: Sequence[tuple[Prompt, int]], clock: Clock
+    ) -> Mapping[int, Answer | CallFailed]:
+        """Wait for a batch and return its answers by place in `asked`; what failed is told in its place."""
 
 
 Source = Literal["corpus", "query"]
@@ -233,6 +266,9 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+
+    async def elapse(self, seconds: float) -> None:
+        """Let modelled or recorded time pass: a wait for those who serve, nothing for a batch, where nobody waits."""
 
     async def compute(self, stage: str, work: Callable[[], T]) -> T:
         """Do `work` on one of the clock's cores, and let its time pass."""

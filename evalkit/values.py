@@ -7,16 +7,18 @@ joined again. A plain `Value` (an index) is used whole.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
+from evalkit.calls import Call
 from evalkit.columns import Array, Ragged, Strings, concat, flatten, take, unflatten
 
-FORMAT = 2
+FORMAT = 3
 """Version of the way values are laid down; a stored value of another version is made anew."""
 
 _NOT_GIVEN: Any = None
@@ -174,10 +176,22 @@ def _without_history(table: Queries | Prompts) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Answers(Table):
-    """Generated answers and the documents that they cite."""
+    """Generated answers and the documents that they cite.
+
+    `calls` holds what each one took of a model, one JSON object a row (`Call.plain`), empty where none was called.
+    """
 
     text: Strings
     cited: Ragged[Strings]
+    calls: Strings = _NOT_GIVEN
+
+    def __post_init__(self) -> None:
+        if getattr(self, "calls", None) is None:
+            object.__setattr__(self, "calls", Strings.of([""] * len(self)))
+
+    def made(self) -> list[Call | None]:
+        """The calls, read."""
+        return [Call.read(json.loads(text)) if text else None for text in self.calls]
 
 
 @dataclass(frozen=True)
@@ -200,15 +214,46 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, as a generator returns it."""
+    """One answer, as a generator returns it.
+
+    Parameters
+    ----------
+    text : str
+        Without marks of citation.
+    cited : tuple of str
+        Sources, each once.
+    call : Call or None
+        What it took of a model; None for a generator that calls none.
+    """
 
     text: str
     cited: tuple[str, ...] = ()
+    call: Call | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the answer as JSON-ready data."""
+        return {
+            "text": self.text,
+            "cited": list(self.cited),
+            **({"call": self.call.plain()} if self.call is not None else {}),
+        }
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Answer:
+        """Read what `plain` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is something else.
+        """
+        return cls(data["text"], tuple(data["cited"]), Call.read(data["call"]) if "call" in data else None)
 
     @staticmethod
     def table(answers: Sequence[Answer]) -> Answers:
         """Answers as a table."""
-        return Answers(Strings.of(a.text for a in answers), Ragged.of([a.cited for a in answers]))
+        calls = (json.dumps(a.call.plain(), sort_keys=True) if a.call is not None else "" for a in answers)
+        return Answers(Strings.of(a.text for a in answers), Ragged.of([a.cited for a in answers]), Strings.of(calls))
 
 
 def kinds() -> dict[str, type[Value]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import threading
@@ -14,23 +13,19 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from evalkit import fingerprint
-from evalkit.clock import WallClock, run_async
 from evalkit.columns import Array, Ragged
-from evalkit.errors import EvalkitError
+from evalkit.errors import EvalkitError, InputError
+from evalkit.evaluate.calls import Caller, Ended, answer_all
+from evalkit.evaluate.spending import OverBudget, Spending
+from evalkit.llm.tokens import at_most_tokens
 from evalkit.machine import packages_of
 from evalkit.types import Digest, Generator, Node, Op, Origin, PairScorer, Partial, Store
-from evalkit.values import Answer, Answers, Chunks, Prompt, Prompts, Queries, Rankings, Table, Value, Vectors
+from evalkit.values import Answer, Chunks, Prompt, Prompts, Queries, Rankings, Table, Value, Vectors
 
-_GENERATING_AT_ONCE = 8
 _EMBEDDED_AT_ONCE = 64
-_one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
 _working: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)  # other batches share texts and pairs
 _RANK: dict[Origin, int] = {"measured": 0, "replayed": 1, "modelled": 2}
 T = TypeVar("T")
-
-
-class Ended(Exception):
-    """The run is to end: what is not done is left."""
 
 
 class Applied(NamedTuple):
@@ -44,6 +39,11 @@ class Applied(NamedTuple):
 def worst(origins: Sequence[Origin]) -> Origin:
     """Return the origin of a number made from others: a total with a modelled part is modelled."""
     return max(origins, key=_RANK.__getitem__, default="measured")
+
+
+def _seen(store: Store | None, origin: Origin) -> Origin:
+    """What comes out of a cassette was not measured here."""
+    return worst([origin, "replayed"]) if getattr(store, "replays", False) else origin
 
 
 @contextmanager
@@ -62,6 +62,7 @@ def apply(
     inputs: Sequence[Value],
     store: Store | None = None,
     ended: Callable[[], bool] = lambda: False,
+    spending: Spending | None = None,
 ) -> Applied:
     """Work on one node's values.
 
@@ -81,11 +82,15 @@ def apply(
         op = node.op
         origin = cast("Origin", getattr(op, "origin", "measured"))
         if not isinstance(op, Op):
-            return Applied(_generate(cast("Generator", op), cast("Prompts", inputs[0]), store, ended), origin, [])
+            gaps: list[str] = []
+            caller = Caller(cast("Generator", op), store, spending, ended)
+            answers = answer_all(caller, Prompt.rows(cast("Prompts", inputs[0])), gaps)
+            return Applied(Answer.table(answers), _seen(store, origin), gaps)
         if store is not None and getattr(op, "journalled", False):
             if isinstance(op, PairScorer):
                 return Applied(_score(op, inputs, store, ended), origin, [])
-            return Applied(_embed(node, cast("Chunks | Queries", inputs[0]), store, ended), origin, [])
+            vectors = _embed(node, cast("Chunks | Queries", inputs[0]), store, ended, spending)
+            return Applied(vectors, _seen(store, origin) if getattr(op, "paid", False) else origin, [])
         missing: list[str] = []
         rows = [cast("Table", v) for v, n in zip(inputs, node.inputs, strict=True) if n.per_query]
         if not node.per_query or op.row_exact or len(rows[0]) <= 1:
@@ -110,26 +115,51 @@ def _call(op: Op, inputs: Sequence[Value], missing: list[str]) -> Value:
         return partial.value
 
 
-def _embed(node: Node, texts: Chunks | Queries, store: Store, ended: Callable[[], bool]) -> Vectors:
-    """Embed the texts that the journal does not have."""
+def _embed(
+    node: Node, texts: Chunks | Queries, store: Store, ended: Callable[[], bool], spending: Spending | None
+) -> Vectors:
+    """Embed the texts that the journal does not have. What was paid for is written down with its text."""
     op = cast("Op", node.op)
+    paid = bool(getattr(op, "paid", False))
     side = "query" if isinstance(texts, Queries) else "passage"
     whose = fingerprint.digest(["embedding", op, packages_of(op), side])
     column = texts.text if isinstance(texts, Queries) else texts.searched
     keys = [hashlib.blake2b(f"{whose}{text}".encode(), digest_size=16).hexdigest() for text in column]
     step = 1 if node.per_query and not op.row_exact else getattr(op, "batch_size", _EMBEDDED_AT_ONCE)
+    what = {"embedder": fingerprint.canonical(op), "side": side} if paid else {}
 
     def embed(rows: list[int]) -> list[Array]:
-        return list(cast("Vectors", op(texts.take(rows))).values)
+        with _room(op, [column[i] for i in rows], spending if paid else None):
+            return list(cast("Vectors", op(texts.take(rows))).values)
+
+    def entry(row: int, vector: Array) -> dict[str, Any]:
+        packed = base64.b64encode(vector.tobytes()).decode()
+        return {"float32": packed, **what, **({"text": column[row]} if paid else {})}
 
     if not keys:
         return cast("Vectors", op(texts))
-    vectors: list[Array] = _each_once(whose, keys, step, embed, _as_entry, _as_vector, store, ended)
+    vectors: list[Array] = _each_once(whose, keys, step, embed, entry, _as_vector, store, ended)
     return Vectors(np.stack(vectors))
 
 
-def _as_entry(vector: Array) -> dict[str, Any]:
-    return {"float32": base64.b64encode(vector.tobytes()).decode()}
+@contextmanager
+def _room(op: Op, texts: Sequence[str], spending: Spending | None) -> Iterator[None]:
+    """Set aside what embedding texts can cost at most, and count it as spent: an op does not say what it used."""
+    model = str(getattr(op, "model", ""))
+    if spending is None or not spending.prices.knows(model):
+        if spending is not None and spending.limit is not None:
+            raise InputError(
+                f"{type(op).__name__}: no price for model '{model}'; name a file with it in EVALKIT_PRICES"
+            )
+        yield
+        return
+    bound = spending.prices.at_most(model, sum(map(at_most_tokens, texts)), 0)
+    try:
+        with spending.room_now(bound):
+            yield
+            spending.add_dollars(bound)
+    except OverBudget:
+        raise Ended from None
 
 
 def _as_vector(entry: Mapping[str, Any]) -> Array | None:
@@ -152,7 +182,10 @@ def _score(op: PairScorer, inputs: Sequence[Value], store: Store, ended: Callabl
     def score(rows: list[int]) -> list[float]:
         return [float(one) for one in op.score([pairs[i] for i in rows])]
 
-    scores = _each_once(whose, keys, _EMBEDDED_AT_ONCE, score, lambda one: {"score": one}, _as_score, store, ended)
+    def entry(row: int, one: float) -> dict[str, Any]:
+        return {"score": one}
+
+    scores = _each_once(whose, keys, _EMBEDDED_AT_ONCE, score, entry, _as_score, store, ended)
     items = rankings.top(op.k).items
     return Rankings(items, Ragged(np.array(scores, dtype=np.float64), items.offsets))
 
@@ -167,7 +200,7 @@ def _each_once(
     keys: Sequence[Digest],
     step: int,
     work: Callable[[list[int]], Sequence[T]],
-    write: Callable[[T], Mapping[str, Any]],
+    write: Callable[[int, T], Mapping[str, Any]],
     read: Callable[[Mapping[str, Any]], T | None],
     store: Store,
     ended: Callable[[], bool],
@@ -182,45 +215,7 @@ def _each_once(
             if ended():
                 raise Ended
             rows = todo[start : start + step]
-            made = dict(zip((keys[i] for i in rows), work(rows), strict=True))
-            store.record_all({key: write(value) for key, value in made.items()})
-            found.update(made)
+            made = dict(zip(rows, work(rows), strict=True))
+            store.record_all({keys[i]: write(i, value) for i, value in made.items()})
+            found.update({keys[i]: value for i, value in made.items()})
     return [found[key] for key in keys]
-
-
-def _generate(generator: Generator, prompts: Prompts, store: Store | None, ended: Callable[[], bool]) -> Answers:
-    """Answer every distinct prompt once. After a failure, and when the run has ended, no call is begun.
-
-    Those under way end and are kept.
-    """
-    rows = Prompt.rows(prompts)
-    keys = [fingerprint.digest(["call", generator, packages_of(generator), prompt, 0]) for prompt in rows]
-    limit, clock = asyncio.Semaphore(_GENERATING_AT_ONCE), WallClock()
-    failed: list[BaseException] = []
-
-    async def answer(key: Digest, prompt: Prompt) -> Answer | None:
-        async with limit:
-            if failed or ended():
-                return None
-            try:
-                made = await generator(prompt, 0, clock)
-            except BaseException as error:
-                failed.append(error)
-                return None
-        if store:
-            store.record(key, {"text": made.text, "cited": list(made.cited)})
-        return made
-
-    async def answers(asked: Mapping[Digest, Prompt]) -> dict[Digest, Answer | None]:
-        return dict(zip(asked, await asyncio.gather(*(answer(k, p) for k, p in asked.items())), strict=True))
-
-    with _one_batch_at_a_time:
-        known = store.recall(keys) if store else {}
-        found = {key: Answer(entry["text"], tuple(entry["cited"])) for key, entry in known.items()}
-        made = run_async(answers({k: p for k, p in zip(keys, rows, strict=True) if k not in known}))
-    if failed:
-        raise failed[0]
-    if None in made.values():
-        raise Ended
-    found.update(cast("dict[Digest, Answer]", made))
-    return Answer.table([found[key] for key in keys])

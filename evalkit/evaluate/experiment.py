@@ -84,11 +84,9 @@ class Experiment:
             found.append(("metrics", "is empty; name at least one"))
         counts = Counter(metrics or ())
         found += [("metrics", f"{metric} is given twice") for metric, count in counts.items() if count > 1]
-        race, budget = values.get("race"), values.get("budget")
+        race = values.get("race")
         if race is not None and metrics is not None and race.metric not in metrics:
             found.append(("race", f"{race.metric} is not among the metrics; add it there"))
-        if budget is not None and budget.dollars is not None:
-            found.append(("budget", "dollars: nothing in a sweep states a price yet; give minutes or variants"))
         if seed < 0:
             found.append(("seed", f"is {seed}; it must be at least 0"))
         return found

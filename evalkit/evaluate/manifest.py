@@ -46,6 +46,7 @@ def manifest_of(
         "failed": dict(quality.failed),
         "unfinished": list(quality.unfinished),
         "overdue": quality.overdue,
+        "unpaid": quality.unpaid,
         "untimed": experiment.timing is not None and not samples,
         "stopped": {label: str(why) for label, why in quality.stopped.items()},
         "control": _control(samples, base, experiment.seed),

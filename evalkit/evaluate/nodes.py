@@ -14,8 +14,10 @@ import numpy as np
 from evalkit import fingerprint
 from evalkit.datasets import Dataset
 from evalkit.errors import EvalkitError, InputError
-from evalkit.evaluate.apply import Ended, apply, worst
+from evalkit.evaluate.apply import apply, worst
+from evalkit.evaluate.calls import Ended
 from evalkit.evaluate.plan import Plan
+from evalkit.evaluate.spending import Spending
 from evalkit.machine import packages_of
 from evalkit.types import CORPUS, QUERY, Digest, Node, Op, Origin, Store
 from evalkit.values import Table, Value
@@ -77,7 +79,8 @@ Finished = Callable[[Node, Outcome], None]
 class Context:
     """What every node's run needs: the store, a cache of joined values, whom to tell of progress, when to stop.
 
-    `busy` holds a lock for every action, so that equal ones reached by different ways are worked on once. A value
+    `spending` counts what paid calls cost, and may limit it. `busy` holds a lock for every action, so that equal ones
+    reached by different ways are worked on once. A value
     that is not to be stored is held in memory; a context that was sent to another process (`shared`) puts it into
     the store by its content, where the others find it and no later run looks for it.
     """
@@ -85,6 +88,7 @@ class Context:
     store: Store
     advance: Callable[[Node], None] = lambda node: None
     stop: threading.Event = field(default_factory=threading.Event)
+    spending: Spending = field(default_factory=Spending)
     busy: defaultdict[Digest, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
     shared: bool = False
     _joined: OrderedDict[tuple[Digest, ...], Value] = field(default_factory=OrderedDict)
@@ -107,7 +111,12 @@ class Context:
 
     def known(self, node: Node, action: Digest) -> tuple[Digest, Origin] | None:
         """Return what an action gave: in the store or, where its op is not to be stored, in this run."""
-        return self.store.get(action) if _stored(node) else self._made.get(action)
+        return self.store.get(action) if self.stores(node) else self._made.get(action)
+
+    def stores(self, node: Node) -> bool:
+        """Whether a node's results go into the store: not those of calls that a cassette answers or records."""
+        calls = not isinstance(node.op, Op | str) or getattr(node.op, "paid", False)
+        return bool(getattr(node.op, "stored", True)) and not (calls and hasattr(self.store, "cassette"))
 
     def hold(self, action: Digest, value: Value, origin: Origin) -> Digest:
         """Keep a result for this run alone."""
@@ -125,10 +134,6 @@ _contexts: dict[str, Context] = {}
 def _shared_context(store: Store) -> Context:
     """The one context of a worker's process for a store."""
     return _contexts.setdefault(repr(getattr(store, "folder", store)), Context(store, shared=True))
-
-
-def _stored(node: Node) -> bool:
-    return bool(getattr(node.op, "stored", True))
 
 
 def query_order(data: Dataset, seed: int) -> list[str]:
@@ -179,10 +184,10 @@ def run_node(node: Node, inputs: list[Result], context: Context) -> Result:
             if found is None:
                 started = time.perf_counter()
                 given = [context.whole(part) for part in parts]
-                value, origin, missing = apply(node, given, context.store, context.stop.is_set)
+                value, origin, missing = apply(node, given, context.store, context.stop.is_set, context.spending)
                 origin = worst([*origins, origin])
                 gaps += missing
-                if missing or not _stored(node):
+                if missing or not context.stores(node):
                     found = context.hold(action, value, origin), origin
                 else:
                     note = {"op": type(node.op).__name__, "seconds": round(time.perf_counter() - started, 4)}
@@ -210,11 +215,11 @@ def actions(node: Node, inputs: Sequence[Result]) -> Iterator[tuple[Digest, list
 
 def preview(plan: Plan, given: Mapping[Digest, Result], store: Store) -> dict[Digest, bool]:
     """Return, for every node that is work, whether the store has its result already. Runs nothing."""
-    known = dict(given)
+    known, context = dict(given), Context(store)
     for node in plan.work:
         if all(parent.recipe in known for parent in node.inputs):
             asked = actions(node, [known[p.recipe] for p in node.inputs])
-            found = [store.get(a) if _stored(node) else None for a, _ in asked]
+            found = [context.known(node, a) for a, _ in asked]
             if all(found):
                 known[node.recipe] = Result(tuple(entry[0] for entry in found if entry))
     return {node.recipe: node.recipe in known for node in plan.work}

@@ -17,6 +17,7 @@ from evalkit.evaluate.execute import attempt
 from evalkit.evaluate.nodes import Context, Failure, Finished, Outcome, Result
 from evalkit.evaluate.plan import Plan, make_plan
 from evalkit.evaluate.score import Scorer, applicable, targets
+from evalkit.evaluate.spending import Spending
 from evalkit.metrics import Metric
 from evalkit.metrics.racing import Race, Stopped, race
 from evalkit.types import QUERY, Digest
@@ -44,6 +45,8 @@ class Quality:
         Not done when the run was ended.
     overdue : bool
         The budget's time ended it.
+    unpaid : str
+        Why calls were not made, where they could have passed the limit in dollars.
     """
 
     plan: Plan
@@ -53,6 +56,15 @@ class Quality:
     stopped: Mapping[str, Stopped] = field(default_factory=dict)
     unfinished: tuple[str, ...] = ()
     overdue: bool = False
+    unpaid: str = ""
+
+
+def no_money(spending: Spending) -> str:
+    """Say why calls were not made, and how to go on."""
+    return (
+        f"the next call could pass the limit of ${spending.limit:g}, of which ${spending.dollars:.4f} is spent; "
+        "what was paid for is kept, so raise the limit and run again to go on"
+    )
 
 
 def plan_of(experiment: Experiment, variants: Mapping[str, Variant]) -> Plan:
@@ -110,13 +122,16 @@ def do_quality(
     if len(unfinished) == len(work.alive):
         if overdue.is_set():
             raise EvalkitError(f"the budget of {_minutes(experiment):g} minutes was spent before any system was done")
+        if context.spending.refused:
+            raise EvalkitError(no_money(context.spending) + "; no system was done by then")
         if context.stop.is_set():
             raise KeyboardInterrupt
         raise next(iter(work.failed.values())).error()
     alive = {label: variant for label, variant in work.alive.items() if label not in unfinished}
     results = {recipe: outcome for recipe, outcome in done.items() if isinstance(outcome, Result)}
     reasons = {label: failure.reason for label, failure in work.failed.items()}
-    return Quality(plan, results, alive, reasons, work.stopped, unfinished, overdue.is_set())
+    unpaid = no_money(context.spending) if context.spending.refused else ""
+    return Quality(plan, results, alive, reasons, work.stopped, unfinished, overdue.is_set(), unpaid)
 
 
 @dataclass

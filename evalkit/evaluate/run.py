@@ -11,6 +11,7 @@ from typing import Any
 
 from evalkit.datasets import Dataset, load_dataset
 from evalkit.errors import InputError, InputErrors
+from evalkit.evaluate.costing import without_price
 from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
 from evalkit.evaluate.manifest import manifest_of
 from evalkit.evaluate.nodes import Context, Result, sources
@@ -18,11 +19,14 @@ from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.quality import Quality, do_quality, plan_of
 from evalkit.evaluate.results import Results
 from evalkit.evaluate.score import Scorer, applicable
+from evalkit.evaluate.spending import Spending
+from evalkit.evaluate.streams import refused
 from evalkit.evaluate.tables import tables
 from evalkit.evaluate.timing import Samples, Timing, measure
 from evalkit.evaluate.watch import watch
+from evalkit.llm.pricing import Prices
 from evalkit.machine import machine
-from evalkit.metrics import AnswerMetric, LatencyMetric, Metric, MetricError, parse
+from evalkit.metrics import AnswerMetric, Metric, MetricError, StreamMetric, parse
 from evalkit.metrics.racing import Race
 from evalkit.paths import store_dir
 from evalkit.progress import progress
@@ -99,7 +103,12 @@ def run(
     store = store if store is not None else DiskStore(store_dir())
     started, clock = datetime.now(UTC), time.perf_counter()
     given = sources(data, experiment.seed, store, experiment.race.block if experiment.race else None)
-    with watch(experiment, variants, plan, data, given, store) as (context, finished):
+    spending = Spending(experiment.budget.dollars if experiment.budget else None)
+    if spending.limit is not None and scheduler:
+        raise InputError(
+            "run: a limit in dollars cannot be held over a cluster's workers; leave scheduler out, or it"
+        )
+    with watch(experiment, variants, plan, data, given, store, spending) as (context, finished):
         quality = do_quality(
             experiment, variants, plan, data, given, context, finished=finished, scheduler=scheduler
         )  # fmt: skip
@@ -114,6 +123,8 @@ def run(
     per_query, summary = tables(experiment, quality.variants, quality.plan, scorer, samples)
     manifest = {
         **manifest_of(experiment, data, quality, base, samples, where),
+        "spending": spending.plain(),
+        "prices": scorer.prices_used(quality.plan.wanted[label] for label in quality.variants),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 2),
     }
@@ -180,6 +191,11 @@ def _checked(experiment: Experiment, data: Dataset) -> tuple[Plan, dict[str, Var
         variants = dict(list(variants.items())[: experiment.budget.variants])
     plan = plan_of(experiment, variants)
     faults = [fault for metric in experiment.metrics if (fault := _cannot(metric, experiment, data))]
+    faults += without_price(variants, experiment.metrics, Prices.load())
+    if experiment.timing is not None and any(getattr(v.generate, "batched", False) for v in variants.values()):
+        faults.append(
+            "timing: a generator that hands in batches says nothing of latency; leave timing or batched out"
+        )
     if faults:
         raise InputErrors(faults)
     return plan, variants
@@ -193,8 +209,8 @@ def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None
         return f"data set {data.name}: no reference answer has evidence spans, which {metric} needs; leave it out"
     if metric.needs == "answers" and not data.answers:
         return f"data set {data.name}: no reference answers, which {metric} needs; leave it out"
-    if metric.needs == "latency" and not isinstance(metric, LatencyMetric):
-        return f"metric {metric} needs timelines of streamed answers, which an evaluation does not make"
+    if isinstance(metric, StreamMetric) and refused(metric):
+        return f"metric {metric} is a rate of requests served; an evaluation asks one after the other, so use replay"
     if metric.needs == "latency" and experiment.timing is None:
         return f"metric {metric} needs latencies; give timing too, or leave it out"
     if isinstance(metric, AnswerMetric):

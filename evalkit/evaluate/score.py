@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 
+from evalkit.calls import Call
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
+from evalkit.evaluate.costing import prices_used, usage_of
 from evalkit.evaluate.nodes import Context, Result
 from evalkit.evaluate.timing import Samples, corpus_nodes
-from evalkit.metrics import Judged, Metric, PrecisionOmega, Qrels, evaluate
+from evalkit.metrics import CostMetric, Judged, Metric, PrecisionOmega, Qrels, StreamMetric, evaluate
 from evalkit.metrics import Rankings as DocumentRankings
 from evalkit.stages.count import CountPrompts, Counts, CountTokens
 from evalkit.stages.counting import Tokens
@@ -22,7 +24,7 @@ from evalkit.types import QUERY, Digest, Node, Origin
 from evalkit.values import Answers, Chunks, Queries, Rankings
 from evalkit.variants import Variant
 
-_SEAM = {"ranking": "retrieve", "spans": "retrieve", "answers": "answer"}
+_SEAM = {"ranking": "retrieve", "spans": "retrieve", "answers": "answer", "cost": "answer"}
 PROMPT_TOKENS = "PromptTokens"
 PROMPT_COUNTER = Tokens()
 """Counts every system's prompts, whatever model answers: lengths compare, and the unit says whose tokens they are."""
@@ -61,11 +63,13 @@ def targets(variant: Variant, metrics: Sequence[Metric], timed: bool) -> dict[st
     wanted: dict[str, Node] = {"chunks": seams["chunks"]}
     for metric in metrics:
         if metric.needs == "latency":
+            if isinstance(metric, StreamMetric):
+                wanted["answer"] = seams["answer"]
             continue
         if metric.needs not in _SEAM:
             raise InputError(f"metric {metric} needs {metric.needs} records, which an evaluation does not make")
         wanted[_SEAM[metric.needs]] = seams[_SEAM[metric.needs]]  # type: ignore[index]
-    if "answer" in wanted:
+    if any(metric.needs == "answers" for metric in metrics):
         wanted[PROMPT_TOKENS] = Node(CountPrompts(PROMPT_COUNTER), (seams["prompt"],))
     for node in corpus_nodes(variant):
         if hasattr(node.op, "max_length"):
@@ -109,6 +113,9 @@ class Scorer:
         spans = [m for m in metrics if m.needs == "spans"]
         if spans:
             scored += self._spans(wanted, spans)
+        costs = [m for m in metrics if isinstance(m, CostMetric)]
+        if costs:
+            scored += self._costs(wanted, costs)
         answers = [m for m in metrics if m.needs == "answers"]
         if answers:
             scored += self._answers(wanted, answers)
@@ -164,6 +171,20 @@ class Scorer:
             scored.append(Scored(str(m), names, values, m.unit, result.origin))
         return scored
 
+    def _costs(self, wanted: Mapping[str, Digest], metrics: Sequence[CostMetric]) -> list[Scored]:
+        result = self.done[wanted["answer"]]
+        usage = usage_of(self.calls(wanted), self.context.spending.prices)
+        names = [self._asked[i] for i in self._sorted]
+        return [Scored(str(m), names, m.per_query(usage)[self._sorted], m.unit, result.origin) for m in metrics]
+
+    def calls(self, wanted: Mapping[str, Digest]) -> list[Call | None]:
+        """Return what each query's answer took of a model, in the order of asking."""
+        return cast("Answers", self._load(wanted["answer"])).made() if "answer" in wanted else []
+
+    def prices_used(self, wanted: Iterable[Mapping[str, Digest]]) -> list[dict[str, Any]]:
+        """Return the rows of the price list that some systems' calls were priced by."""
+        return prices_used((call for one in wanted for call in self.calls(one)), self.context.spending.prices)
+
     def _answers(self, wanted: Mapping[str, Digest], metrics: Sequence[Metric]) -> list[Scored]:
         result = self.done[wanted["answer"]]
         given = cast("Answers", self.context.whole(result.blocks))
@@ -177,9 +198,11 @@ class Scorer:
 
 
 def applicable(data: Dataset, metric: Metric) -> list[str]:
-    """Return the queries that a metric has a value for: those judged, answered, or answered with evidence."""
+    """Return the queries that a metric has a value for: all, those judged, answered, or answered with evidence."""
     if metric.needs == "ranking":
         return [query for query in data.queries.id if query not in set(data.unjudged)]
+    if metric.needs == "cost":
+        return list(data.queries.id)
     answered = [query for query in data.queries.id if query in data.answers]
     return answered if metric.needs == "answers" else [query for query in answered if data.answers[query].evidence]
 

@@ -38,6 +38,8 @@ def number(value: float, unit: str) -> str:
         return f"{value:,.0f}"
     if unit == "ms":
         return f"{value:.1f}"
+    if unit == "$":
+        return f"{value:.4g}"
     return f"{value:.1%}" if unit == "share" else f"{value:.3f}"
 
 
@@ -45,7 +47,7 @@ def results_grid(results: Results) -> Grid:
     """One row a system: every mean with its interval."""
     metrics = shown_metrics(results)
     units = dict(zip(results.summary["metric"], results.summary["unit"], strict=True))
-    heads = [f"{m} ({units[m]})" if units[m] == "ms" or units[m].endswith("tokens") else m for m in metrics]
+    heads = [f"{m} ({units[m]})" if units[m] in ("ms", "$") or units[m].endswith("tokens") else m for m in metrics]
     columns = ("variant", "metric", "value", "low", "high")
     cells = {(v, m): numbers for v, m, *numbers in results.summary[list(columns)].itertuples(index=False)}
     rows = []
@@ -105,8 +107,10 @@ def left_out_notes(manifest: Mapping[str, Any]) -> list[str]:
             notes.append(f"... and {len(stopped) - _MOST_STOPPED} more; manifest.json names all")
     if unfinished := manifest.get("unfinished"):
         named = ", ".join(unfinished[:5]) + (", ..." if len(unfinished) > 5 else "")
-        early = "by its budget" if manifest.get("overdue") else "early"
+        early = "by its budget" if manifest.get("overdue") or manifest.get("unpaid") else "early"
         notes.append(f"PARTIAL: the run was ended {early}; {len(unfinished)} systems are not finished: {named}")
+    if unpaid := manifest.get("unpaid"):
+        notes.append(f"PARTIAL: {unpaid}")
     if manifest.get("untimed"):
         notes.append("PARTIAL: the run was ended before latency was taken")
     notes += [f"incomplete: {gap} ({count} times)" for gap, count in manifest.get("incomplete", {}).items()]

@@ -13,7 +13,8 @@ from evalkit.evaluate.experiment import Experiment
 from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.results import SUMMARY_COLUMNS
 from evalkit.evaluate.score import Scored, Scorer, latencies
-from evalkit.evaluate.timing import Samples, corpus_nodes
+from evalkit.evaluate.streams import streamed
+from evalkit.evaluate.timing import Samples, corpus_nodes, origins
 from evalkit.metrics import P50, P95, P99, Estimate, LatencyMetric, Mean, Metric
 from evalkit.variants import Variant
 
@@ -47,10 +48,15 @@ def tables(
         for fact in scorer.facts(plan.wanted[label], _max_length(variant)):
             summary.append((*own, fact.metric, fact.value, fact.value, fact.value, fact.n, fact.unit, "measured"))
         if label in samples:
-            asked = sorted(set(samples[label].query))
+            asked, where = sorted(set(samples[label].query)), origins(variant)
             for stage, values in latencies(samples[label]).items():
                 per_query.append((label, asked, "ms" if stage == "total" else f"ms[{stage}]", values))
-                summary += [(*own, *row) for row in _latency_rows(stage, values, experiment.metrics)]
+                origin = where.get(stage, "measured")
+                summary += [(*own, *row, origin) for row in _latency_rows(stage, values, experiment.metrics)]
+            for one in streamed(samples[label], experiment.metrics):
+                per_query.append((label, one.queries, str(one.metric), one.values))
+                origin = where.get("total", "measured")
+                summary.append((*own, str(one.metric), *_numbers(one.estimate), one.metric.unit, origin))
     return _long(per_query), pd.DataFrame(summary, columns=list(SUMMARY_COLUMNS))
 
 
@@ -82,7 +88,7 @@ def _latency_rows(stage: str, values: Array, asked: Sequence[Metric]) -> Iterato
     own = None if stage == "total" else stage
     usual = [kind(stage=own) for kind in _LATENCY]
     for metric in dict.fromkeys([*usual, *(m for m in asked if isinstance(m, LatencyMetric) and m.stage == own)]):
-        yield str(metric), *_numbers(metric.of(values)), metric.unit, "measured"
+        yield str(metric), *_numbers(metric.of(values)), metric.unit
 
 
 def _long(columns: Sequence[tuple[str, Sequence[str], str, Array]]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -15,19 +15,19 @@ from evalkit import fingerprint
 from evalkit.columns import Array, Ragged, Strings
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
-from evalkit.evaluate.apply import apply
+from evalkit.evaluate.apply import apply, worst
 from evalkit.evaluate.nodes import Context, Result, query_order
 from evalkit.evaluate.plan import nodes_of
 from evalkit.machine import machine, versions
 from evalkit.memo import forgotten
-from evalkit.types import QUERY, Digest, Node
-from evalkit.values import Table, Value
+from evalkit.types import QUERY, Digest, Node, Op, Origin
+from evalkit.values import Answers, Table, Value
 from evalkit.variants import Variant
 
 CONTROL = "control (A/A)"
 """The base, timed a second time as if it were another system: what a difference of nothing looks like here."""
 
-_PROTOCOL = 1
+_PROTOCOL = 2
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,29 @@ class Timing:
 
 @dataclass(frozen=True, eq=False)
 class Samples(Table):
-    """Time taken by requests, in nanoseconds: from end to end, and by stage."""
+    """Time taken by requests, in nanoseconds: from end to end, and by stage.
+
+    `called` is when the model was called, `pieces` when each streamed piece of its answer came, both from the
+    request's start; `first_text` is the index of the first piece of answer text. Nothing streamed: no pieces.
+    """
 
     query: Strings
     total: Array
     stages: Ragged[Strings]
     spent: Ragged[Array]
+    called: Array
+    pieces: Ragged[Array]
+    first_text: Array
+
+
+class Taken(NamedTuple):
+    """One request's nanoseconds, as in `Samples`."""
+
+    total: int
+    stages: Sequence[tuple[str, int]]
+    called: int = 0
+    pieces: Sequence[int] = ()
+    first_text: int = 0
 
 
 def corpus_nodes(variant: Variant) -> list[Node]:
@@ -166,39 +183,77 @@ def _take(
     with forgotten():
         for label in systems:
             for question in questions[: timing.warmup]:
-                request(order[label], question, ready)
+                request(order[label], question, ready, context)
                 advance(1)
         visits = [(label, i) for label in systems for i in range(len(questions)) for _ in range(timing.repeats)]
         random.Random(seed).shuffle(visits)  # noqa: S311 - an order of visits, no secret
-        taken: dict[str, list[tuple[int, int, list[tuple[str, int]]]]] = {label: [] for label in systems}
+        taken: dict[str, list[tuple[int, Taken]]] = {label: [] for label in systems}
         for label, i in visits:
-            taken[label].append((i, *request(order[label], questions[i], ready)))
+            taken[label].append((i, request(order[label], questions[i], ready, context)))
             advance(1)
     names = [str(question.id[0]) for question in questions]  # type: ignore[attr-defined]
     return {label: _samples(names, sorted(rows, key=lambda row: row[0])) for label, rows in taken.items()}
 
 
 def request(
-    order: Sequence[Node], question: Table, ready: Mapping[Digest, Value]
-) -> tuple[int, list[tuple[str, int]]]:
-    """Answer one question with nothing remembered, and return the nanoseconds, in all and by stage.
+    order: Sequence[Node], question: Table, ready: Mapping[Digest, Value], context: Context | None = None
+) -> Taken:
+    """Answer one question with nothing remembered, and return what it took, in all and by stage.
 
-    The total is taken around the whole request, so that what the stages leave out would show.
+    The total is taken around the whole request, so that what the stages leave out would show. A call that costs
+    money is not made again for the clock's sake, and a modelled one takes no time here: for both, the time that the
+    answer's own call states stands in the place of what passed.
     """
     values: dict[Digest, Value] = {**ready, QUERY.recipe: question}
     spent: dict[str, int] = {}
+    stated, called, call = 0, 0, None
     start = time.perf_counter_ns()
     for node in order:
         before = time.perf_counter_ns()
-        values[node.recipe] = apply(node, [values[parent.recipe] for parent in node.inputs]).value
-        spent[node.stage] = spent.get(node.stage, 0) + time.perf_counter_ns() - before
-    return time.perf_counter_ns() - start, list(spent.items())
+        inputs = [values[parent.recipe] for parent in node.inputs]
+        if context is not None and states_its_time(node.op):
+            value = apply(node, inputs, context.store, context.stop.is_set, context.spending).value
+            call = cast("Answers", value).made()[0]
+        else:
+            value = apply(node, inputs).value
+        values[node.recipe] = value
+        took = time.perf_counter_ns() - before
+        if call is not None and isinstance(value, Answers):
+            called = before - start + stated
+            stated += round(call.seconds * 1e9) - took
+            took = round(call.seconds * 1e9)
+        spent[node.stage] = spent.get(node.stage, 0) + took
+    total = time.perf_counter_ns() - start + stated
+    if call is None:
+        return Taken(total, list(spent.items()))
+    pieces = [called + round(at * 1e9) for at in call.pieces]
+    return Taken(total, list(spent.items()), called, pieces, call.first_text)
 
 
-def _samples(names: Sequence[str], rows: Sequence[tuple[int, int, list[tuple[str, int]]]]) -> Samples:
+def states_its_time(op: object) -> bool:
+    """Whether a generator's time is what its calls say: they are paid for, recorded or modelled."""
+    return not isinstance(op, Op | str) and (
+        bool(getattr(op, "paid", False)) or getattr(op, "origin", "measured") != "measured"
+    )
+
+
+def origins(variant: Variant) -> dict[str, Origin]:
+    """Return where the times of a variant's stages come from, where they are not measured here; "total" is all."""
+    generator = variant.generate
+    if not states_its_time(generator):
+        return {}
+    own: Origin = getattr(generator, "origin", "measured")
+    found = worst(["replayed", own])
+    return {generator.stage: found, "total": found}
+
+
+def _samples(names: Sequence[str], rows: Sequence[tuple[int, Taken]]) -> Samples:
     return Samples(
-        Strings.of(names[i] for i, _, _ in rows),
-        np.array([total for _, total, _ in rows], dtype=np.int64),
-        Ragged.of([[stage for stage, _ in stages] for _, _, stages in rows]),
-        Ragged.of([[ns for _, ns in stages] for _, _, stages in rows], np.int64),
+        Strings.of(names[i] for i, _ in rows),
+        np.array([taken.total for _, taken in rows], dtype=np.int64),
+        Ragged.of([[stage for stage, _ in taken.stages] for _, taken in rows]),
+        Ragged.of([[ns for _, ns in taken.stages] for _, taken in rows], np.int64),
+        np.array([taken.called for _, taken in rows], dtype=np.int64),
+        Ragged.of([list(taken.pieces) for _, taken in rows], np.int64),
+        np.array([taken.first_text for _, taken in rows], dtype=np.int64),
     )

@@ -16,6 +16,7 @@ from evalkit.evaluate.costs import plan_blocks
 from evalkit.evaluate.nodes import Context, Finished, Outcome, Result
 from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.score import Scorer
+from evalkit.evaluate.spending import Spending
 from evalkit.progress import in_notebook, progress, shown
 from evalkit.types import Digest, Node, Store
 from evalkit.variants import Variant
@@ -37,11 +38,12 @@ def watch(
     data: Dataset,
     given: Mapping[Digest, Result],
     store: Store,
+    spending: Spending | None = None,
 ) -> Iterator[tuple[Context, Finished]]:
     """Yield a run's context and whom to tell of finished nodes; where nobody looks, nothing is shown or scored."""
     alone = not shown() or len(variants) < 2 or experiment.race is not None
     with (_bar if alone or in_notebook() else _live)(plan_blocks(plan, given)) as (bar, show):
-        context = Context(store, lambda node: bar.update(1))
+        context = Context(store, lambda node: bar.update(1), spending=spending or Spending())
         if alone:
             yield context, lambda node, outcome: None
             return

@@ -85,8 +85,8 @@ class StreamMetric(Metric):
 
 
 @dataclass(frozen=True)
-class _Delay(StreamMetric):
-    """A quantile of delays."""
+class DelayMetric(StreamMetric):
+    """A quantile of delays: a number for each request that streamed what it takes."""
 
     unit: ClassVar[str] = "ms"
     higher_is_better: ClassVar[bool] = False
@@ -110,7 +110,7 @@ _QUANTILE = "Hyndman and Fan's type 7 quantile q"
 
 
 @dataclass(frozen=True)
-class _First(_Delay):
+class _First(DelayMetric):
     """Time to the first token, of any kind or of answer text.
 
     Parameters
@@ -167,7 +167,7 @@ class FirstText(_First):
 
 
 @dataclass(frozen=True)
-class InterToken(_Delay):
+class InterToken(DelayMetric):
     """Time per token after the first, of each request.
 
     Parameters

@@ -71,6 +71,7 @@ class VirtualClock:
                 task.cancel()
             if left:
                 self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
     def now(self) -> float:
@@ -79,6 +80,10 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait in virtual time."""
+        await asyncio.sleep(seconds)
+
+    async def elapse(self, seconds: float) -> None:
+        """Let modelled time pass, which is waiting like any other."""
         await asyncio.sleep(seconds)
 
     async def compute(self, stage: str, work: Callable[[], T]) -> T:

@@ -20,7 +20,8 @@ class SweepBudget:
     minutes : float or None
         Wall time.
     dollars : float or None
-        Price of the calls that are paid for.
+        US dollars for the calls that the run makes; what earlier runs have paid for costs nothing again. No call is
+        begun that could pass this limit.
 
     Raises
     ------

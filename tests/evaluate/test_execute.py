@@ -27,7 +27,7 @@ from toys import (
 )
 
 from evalkit import EvalkitError, Sweep, run
-from evalkit.evaluate import apply as applying
+from evalkit.evaluate import calls as calling
 from evalkit.evaluate import nodes as execution
 from evalkit.evaluate.execute import execute
 from evalkit.evaluate.nodes import Context, query_order, sources
@@ -223,7 +223,7 @@ def test_an_op_that_fails_is_named_with_its_stage_and_leaves_nothing_behind(tiny
 def test_a_generator_that_fails_is_named_what_it_gave_is_kept_and_no_call_is_begun_after(
     tiny, store, asked, monkeypatch
 ):
-    monkeypatch.setattr(applying, "_GENERATING_AT_ONCE", 1)
+    monkeypatch.setattr(calling, "AT_ONCE", 1)
     with pytest.raises(EvalkitError) as caught:
         run(dense(generate=Fails(after=3)), tiny, METRICS, store=store)
     assert str(caught.value) == "generate (Fails): RuntimeError: the quota is spent"

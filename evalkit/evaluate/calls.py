@@ -1,0 +1,256 @@
+"""Calls to models within a run: each made once, kept as soon as it is there, and none begun that may not be."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+from evalkit import fingerprint
+from evalkit.calls import INTERRUPTED, Call, CallFailed
+from evalkit.clock import BatchClock, run_async
+from evalkit.errors import EvalkitError
+from evalkit.evaluate.spending import OverBudget, Spending
+from evalkit.llm.keys import asked as as_asked
+from evalkit.llm.keys import call_key
+from evalkit.types import BatchGenerator, Digest, Generator, Store
+from evalkit.values import Answer, Prompt
+
+AT_ONCE = 8
+_FAILURES_IN_A_ROW = 5
+_IN_A_BATCH = 10_000
+_one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
+
+
+class Ended(Exception):
+    """The run is to end: what is not done is left."""
+
+
+class Asked(NamedTuple):
+    """A prompt, and which sample of its answer is wanted."""
+
+    prompt: Prompt
+    sample: int
+
+
+class Caller:
+    """One generator's calls within a run, through the journal.
+
+    An answer is written into the journal before anyone sees it, so that a kill loses no paid call. What a broken
+    stream left, and what a call that got no answer used, is written down too, beside the answers: it is counted and
+    exported, and the call is made again in the next run.
+
+    Parameters
+    ----------
+    generator : Generator
+    store : Store, optional
+        Without one, nothing is remembered.
+    spending : Spending, optional
+    ended : function
+        Whether the run has ended: no call is begun then.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        store: Store | None = None,
+        spending: Spending | None = None,
+        ended: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.generator, self.store, self.ended = generator, store, ended
+        self.spending = spending if spending is not None else Spending()
+        self._clock = BatchClock()
+        self._limit = asyncio.Semaphore(AT_ONCE)
+        self._under_way: dict[Digest, asyncio.Task[Answer]] = {}
+        self._paid = bool(getattr(generator, "paid", False))
+
+    def key(self, asked: Asked) -> Digest:
+        """Return the key of a call."""
+        return call_key(self.generator, asked.prompt, asked.sample)
+
+    def known(self, keys: Sequence[Digest]) -> dict[Digest, Answer]:
+        """Return the answers that the journal has."""
+        entries = self.store.recall(list(keys)) if self.store else {}
+        return {key: Answer.read(entry) for key, entry in entries.items()}
+
+    async def __call__(self, prompt: Prompt, sample: int = 0) -> Answer:
+        """Answer one prompt: from the journal, with another one's call for the same, or by a call.
+
+        Raises
+        ------
+        CallFailed
+            If the call got no answer.
+        Ended
+            If the run has ended, or the call could pass the limit on spending.
+        """
+        asked = Asked(prompt, sample)
+        key = self.key(asked)
+        if key not in self._under_way:
+            found = self.known([key])
+            if key in found:
+                return found[key]
+            self._under_way[key] = asyncio.ensure_future(self.make(key, asked))
+        try:
+            return await self._under_way[key]
+        finally:
+            self._under_way.pop(key, None)
+
+    async def make(self, key: Digest, asked: Asked) -> Answer:
+        """Make a call, and keep what came of it."""
+        async with self._limit:
+            if self.ended():
+                raise Ended
+            try:
+                async with self.spending.room(self._bound(asked)):
+                    if self.ended():
+                        raise Ended
+                    answer = await self.generator(asked.prompt, asked.sample, self._clock)
+                    self._count(answer.call)
+            except OverBudget:
+                raise Ended from None
+            except CallFailed as failure:
+                self._count(failure.call, failed=True)
+                self._given_up(key, asked, failure.call, {"error": str(failure)})
+                raise
+        self.keep(key, asked, answer)
+        return answer
+
+    def keep(self, key: Digest, asked: Asked, answer: Answer) -> None:
+        """Write an answer into the journal; one whose stream broke is no answer to be found again."""
+        if self.store is None:
+            return
+        if answer.call is not None and answer.call.stop == INTERRUPTED:
+            self._given_up(key, asked, answer.call, {"text": answer.text, "cited": list(answer.cited)})
+        else:
+            self.store.record(key, {**answer.plain(), **as_asked(self.generator, *asked)})
+
+    async def batch(self, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | CallFailed]:
+        """Have calls made together by a generator that can; a batch that an earlier run handed in is fetched."""
+        generator = cast("BatchGenerator", self.generator)
+        answers: dict[Digest, Answer | CallFailed] = {}
+        for name, keys in (await self._handed_in(generator, todo)).items():
+            asked = [todo.get(key) for key in keys]
+            places = {i: one for i, one in enumerate(asked) if one is not None}
+            fetched = await generator.fetch(name, [places.get(i, _NOBODY) for i in range(len(keys))], self._clock)
+            for i, one in places.items():
+                got = answers[keys[i]] = fetched[i]
+                self._count(got.call, failed=isinstance(got, CallFailed))
+                if isinstance(got, CallFailed):
+                    self._given_up(keys[i], one, got.call, {"error": str(got)})
+                else:
+                    self.keep(keys[i], one, got)
+        return answers
+
+    async def _handed_in(self, generator: BatchGenerator, todo: Mapping[Digest, Asked]) -> dict[str, list[Digest]]:
+        """Hand in what is not handed in yet; return every batch's name and keys, in their places."""
+        found: dict[str, list[Digest]] = {}
+        notes = self.store.recall([_note(key) for key in todo]) if self.store else {}
+        for entry in notes.values():
+            if entry["batch"] not in found:
+                found[entry["batch"]] = list(entry["keys"])
+        noted = {key for keys in found.values() for key in keys}
+        fresh = [key for key in todo if key not in noted]
+        for start in range(0, len(fresh), _IN_A_BATCH):
+            if self.ended():
+                raise Ended
+            keys = fresh[start : start + _IN_A_BATCH]
+            some = [todo[key] for key in keys]
+            try:
+                async with self.spending.room(sum(map(self._bound, some))):
+                    name = await generator.hand_in(some, self._clock)
+            except OverBudget:
+                raise Ended from None
+            if self.store:  # before anything is waited for: whoever goes on after a kill fetches it
+                self.store.record_all({_note(key): {"batch": name, "keys": keys} for key in keys})
+            found[name] = keys
+        return found
+
+    def _bound(self, asked: Asked) -> float:
+        return float(self.generator.at_most(asked.prompt)) if self._paid else 0.0  # type: ignore[attr-defined]
+
+    def _count(self, call: Call | None, failed: bool = False) -> None:
+        if self._paid:
+            self.spending.add(call, failed)
+
+    def _given_up(self, key: Digest, asked: Asked, call: Call, what: Mapping[str, object]) -> None:
+        if self.store is not None:
+            entry = {"of": key, **what, "call": call.plain(), **as_asked(self.generator, *asked)}
+            self.store.record(fingerprint.digest(["given up", key, call.plain()]), entry)
+
+
+_NOBODY = Asked(Prompt("", (), (), ()), 0)
+
+
+def _note(key: Digest) -> Digest:
+    return fingerprint.digest(["in batch", key])
+
+
+def answer_all(caller: Caller, prompts: Sequence[Prompt], missing: list[str]) -> list[Answer]:
+    """Answer every distinct prompt once, several at a time.
+
+    A call that fails lets the others go on, and what they gave is kept; where nothing sent this way can succeed, or
+    several fail in a row, no further call is begun. What is incomplete is told in `missing`.
+
+    Raises
+    ------
+    EvalkitError
+        If calls failed, with how many and why.
+    Ended
+        If the run ended before all was done.
+    """
+    wanted = [Asked(prompt, 0) for prompt in prompts]
+    keys = [caller.key(asked) for asked in wanted]
+    with _one_batch_at_a_time:
+        found = caller.known(list(dict.fromkeys(keys)))
+        todo = {key: asked for key, asked in zip(keys, wanted, strict=True) if key not in found}
+        if todo and getattr(caller.generator, "batched", False):
+            made: Mapping[Digest, Answer | BaseException] = run_async(caller.batch(todo))
+        else:
+            made = run_async(_each(caller, todo))
+    _raise_failures(made, todo)
+    found.update(cast("Mapping[Digest, Answer]", made))
+    calls = (found[key].call for key in dict.fromkeys(keys))
+    broken = sum(call is not None and call.stop == INTERRUPTED for call in calls)
+    if broken:
+        missing.append(f"{type(caller.generator).__name__}: {broken} of {len(set(keys))} answers broke off")
+    return [found[key] for key in keys]
+
+
+async def _each(caller: Caller, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | BaseException]:
+    in_a_row, stop = 0, False
+    made: dict[Digest, Answer | BaseException] = {}
+    waiting = iter(todo.items())
+
+    async def work() -> None:
+        nonlocal in_a_row, stop
+        for key, asked in waiting:
+            if stop:
+                return
+            try:
+                made[key], in_a_row = await caller.make(key, asked), 0
+            except CallFailed as failure:
+                made[key], in_a_row = failure, in_a_row + 1
+                stop |= failure.final or in_a_row >= _FAILURES_IN_A_ROW
+            except BaseException as error:
+                made[key], stop = error, True
+
+    workers = [asyncio.ensure_future(work()) for _ in range(min(AT_ONCE, len(todo)))]
+    await asyncio.gather(*workers)
+    return made
+
+
+def _raise_failures(made: Mapping[Digest, Answer | BaseException], todo: Mapping[Digest, Asked]) -> None:
+    errors = [error for error in made.values() if isinstance(error, BaseException)]
+    others = [error for error in errors if not isinstance(error, CallFailed | Ended)]
+    if others:
+        raise others[0]
+    failures = [error for error in errors if isinstance(error, CallFailed)]
+    if failures:
+        worst = next((failure for failure in failures if failure.final), failures[0])
+        if worst.final or len(todo) == 1:
+            raise EvalkitError(str(worst))
+        left = len(todo) - sum(isinstance(answer, Answer) for answer in made.values())
+        raise EvalkitError(f"{worst} ({left} of {len(todo)} calls are without an answer; run again to make them)")
+    if len(made) < len(todo) or errors:
+        raise Ended

@@ -1,0 +1,119 @@
+"""Money: what a run's calls have cost, what those under way may cost at most, and a limit that is never passed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from evalkit.calls import INTERRUPTED, Call, TokenUsage
+from evalkit.llm.pricing import Prices
+
+_PAUSE = 0.02
+
+
+class OverBudget(Exception):
+    """The next call could pass the limit; it is not made."""
+
+
+class Spending:
+    """What one run spends on calls, judges included. What the journal already has costs nothing again.
+
+    Before a call its bound is set aside: as many tokens as its prompt has bytes, the longest answer, every retry. A
+    call whose bound does not fit waits until those under way have said what they really cost; one that does not fit
+    with nothing under way is refused, so that the limit is never passed. Safe for threads.
+
+    Parameters
+    ----------
+    limit : float or None
+        US dollars; None: no limit.
+    prices : Prices, optional
+        Default: evalkit's, and those of ``EVALKIT_PRICES``.
+    """
+
+    def __init__(self, limit: float | None = None, prices: Prices | None = None) -> None:
+        self.limit, self.dollars = limit, 0.0
+        self.calls, self.failed, self.interrupted, self.refused = 0, 0, 0, 0
+        self.usage = TokenUsage()
+        self._prices = prices
+        self._aside = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def prices(self) -> Prices:
+        """The price list."""
+        if self._prices is None:
+            self._prices = Prices.load()
+        return self._prices
+
+    @asynccontextmanager
+    async def room(self, bound: float) -> AsyncIterator[None]:
+        """Set a call's bound aside while it is under way; waits for others where there is no room.
+
+        Raises
+        ------
+        OverBudget
+        """
+        while not self._set_aside(bound):
+            await asyncio.sleep(_PAUSE)
+        try:
+            yield
+        finally:
+            self._release(bound)
+
+    @contextmanager
+    def room_now(self, bound: float) -> Iterator[None]:
+        """As `room`, for a thread that may wait."""
+        while not self._set_aside(bound):
+            time.sleep(_PAUSE)
+        try:
+            yield
+        finally:
+            self._release(bound)
+
+    def add(self, call: Call | None, failed: bool = False) -> None:
+        """Count a call that was made."""
+        if call is None:
+            return
+        priced = bool(call.model) and self.prices.knows(call.model)
+        dollars = self.prices.dollars(call) if priced else 0.0
+        with self._lock:
+            self.calls += 1
+            self.failed += failed
+            self.interrupted += call.stop == INTERRUPTED
+            self.dollars += dollars
+            self.usage = sum((attempt.usage for attempt in call.attempts), self.usage + call.usage)
+
+    def add_dollars(self, dollars: float) -> None:
+        """Count money for which no call says what it used."""
+        with self._lock:
+            self.calls += 1
+            self.dollars += dollars
+
+    def plain(self) -> dict[str, Any]:
+        """Return what was spent as JSON-ready data."""
+        return {
+            "dollars": self.dollars,
+            "limit": self.limit,
+            "calls": self.calls,
+            "failed": self.failed,
+            "interrupted": self.interrupted,
+            "refused": self.refused,
+        }
+
+    def _set_aside(self, bound: float) -> bool:
+        with self._lock:
+            if self.limit is None or not bound or self.dollars + self._aside + bound <= self.limit:
+                self._aside += bound
+                return True
+            if not self._aside:
+                self.refused += 1
+                raise OverBudget
+            return False
+
+    def _release(self, bound: float) -> None:
+        with self._lock:
+            self._aside = max(0.0, self._aside - bound) if self._aside - bound > 1e-12 else 0.0
