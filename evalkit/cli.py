@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalkit._version import __version__
 from evalkit.errors import EvalkitError, InputError, InputErrors
@@ -18,6 +18,7 @@ from evalkit.store_cli import add_store_commands
 if TYPE_CHECKING:
     from evalkit.datasets import Dataset
     from evalkit.evaluate import Experiment
+    from evalkit.sweep import SweepBudget
     from evalkit.variants import Variant
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--graph", type=Path, metavar="SVG", help="draw the plan, to be opened in a browser")
     run.add_argument("--scheduler", metavar="ADDRESS", help="run on a Dask cluster: tcp://host:8786")
     run.add_argument("--retime", action="store_true", help="take latencies anew, though the store has them")
+    run.add_argument(
+        "--max-cost", type=_dollars, metavar="DOLLARS", help="begin no call, judges' included, that could pass this"
+    )
     run.add_argument("--no-track", action="store_true", help="do not log to MLflow")
     report.add_argument("folder", type=Path, metavar="DIR", help="a folder that a run wrote")
     ui.add_argument("--port", type=int, default=5000)
@@ -158,7 +162,13 @@ def _run(options: argparse.Namespace) -> int:
     folder = options.out or results_dir() / experiment.name
     check_writable(folder)
     folder = folder.resolve()
-    results = run(experiment, data, retime=options.retime, scheduler=options.scheduler)
+    results = run(
+        experiment,
+        data,
+        retime=options.retime,
+        scheduler=options.scheduler,
+        budget=_budget(experiment, options.max_cost),
+    )
     results.save(folder)
     _say(str(results))
     _say(f"\n{results.compare()}")
@@ -175,8 +185,34 @@ def _run(options: argparse.Namespace) -> int:
         track(results, folder=folder)
         first = "make ui (or evalkit ui), then " if ui_command() else ""
         _say(f"MLflow   {first}{ui_url(experiment=results.name)}")
+    if results.manifest["spending"]["calls"]:
+        _say(f"spent    {_spent(results.manifest['spending'])}")
     whole = not any(results.manifest[gap] for gap in ("failed", "unfinished", "untimed"))
     return DONE if whole else FAILED
+
+
+def _budget(experiment: Experiment, dollars: float | None) -> SweepBudget | None:
+    """The experiment's budget, with another limit in dollars where one is given."""
+    from dataclasses import replace
+
+    from evalkit.sweep import SweepBudget
+
+    if dollars is None:
+        return experiment.budget
+    return replace(experiment.budget, dollars=dollars) if experiment.budget else SweepBudget(dollars=dollars)
+
+
+def _dollars(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no amount; give a number above 0")
+    return value
+
+
+def _spent(spending: dict[str, Any]) -> str:
+    failed = f", {spending['failed']} failed" if spending["failed"] else ""
+    broken = f", {spending['interrupted']} broke off" if spending["interrupted"] else ""
+    return f"${spending['dollars']:.4f} on {spending['calls']} calls{failed}{broken}"
 
 
 def _report(options: argparse.Namespace) -> int:
