@@ -1,0 +1,75 @@
+"""The prompts that a variant makes of traffic: what a plan of prompt caching, or of anything else, is tried on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import cast
+
+from evalkit.columns import Ragged, Strings
+from evalkit.datasets import Dataset, Traffic
+from evalkit.errors import InputError
+from evalkit.evaluate.execute import execute
+from evalkit.evaluate.nodes import Context, query_order, sources
+from evalkit.evaluate.plan import make_plan
+from evalkit.paths import store_dir
+from evalkit.store import DiskStore
+from evalkit.types import Store
+from evalkit.values import Prompt, Prompts, Queries
+from evalkit.variants import Variant
+
+Conversation = tuple[str, ...]
+
+
+def prompts(
+    variant: Variant, data: Dataset, traffic: Traffic | None = None, *, store: Store | None = None
+) -> list[Prompt]:
+    """Return what a variant would ask its model, a prompt a request, in order of arrival. No model is called.
+
+    Parameters
+    ----------
+    variant : Variant
+        Up to its assembler.
+    data : Dataset
+        Its documents are the corpus.
+    traffic : Traffic, optional
+        Default: the data set's. A turn of a conversation has the turns before it as its history, with the answers
+        that the traffic states.
+    store : Store, optional
+        Default: the project's.
+
+    Raises
+    ------
+    InputError
+        If there is no traffic, or a request has no text.
+    """
+    traffic = traffic if traffic is not None else data.traffic
+    if not len(traffic):
+        raise InputError(f"prompts: data set {data.name} has no traffic; give some, or make it (generate_traffic)")
+    asked = _asked(traffic)
+    if not all(text.strip() for text, _ in asked):
+        raise InputError("prompts: a request of this traffic has no text; a trace of token counts makes no prompts")
+    distinct = list(dict.fromkeys(asked))
+    names = [f"{i:0{len(str(len(distinct)))}d}" for i in range(len(distinct))]
+    queries = Queries(
+        Strings.of(names), Strings.of(text for text, _ in distinct), Ragged.of([said for _, said in distinct])
+    )
+    store = store if store is not None else DiskStore(store_dir())
+    given, context = replace(data, queries=queries, qrels={}, answers={}, attributes={}), Context(store)
+    node = variant.nodes()["prompt"]
+    done = execute(make_plan({"": {"prompt": node}}), sources(given, 0, store), context)
+    made = cast("Prompts", context.whole(done[node.recipe].blocks))
+    found = dict(zip(query_order(given, 0), Prompt.rows(made), strict=True))
+    by_asked = {one: found[name] for one, name in zip(distinct, names, strict=True)}
+    return [by_asked[one] for one in asked]
+
+
+def _asked(traffic: Traffic) -> list[tuple[str, Conversation]]:
+    """Every request's text, and what was said before it in its conversation."""
+    said: dict[str, list[str]] = defaultdict(list)
+    found: list[tuple[str, Conversation]] = []
+    for text, answer, conversation in zip(traffic.text, traffic.answer, traffic.conversation, strict=True):
+        before = said[conversation] if conversation else []
+        found.append((text, tuple(before)))
+        before += [text, answer]
+    return found
