@@ -87,8 +87,8 @@ class History:
     order in which they were said. It stands before the first message that is kept, so that user and assistant still
     take turns.
 
-    A generator that reads no history (`Extractive`) answers as without one; the prompt's length counts it all the
-    same.
+    `Extractive` reads the last turn, and only for a question that points back; the prompt's length counts all that
+    is kept.
 
     Parameters
     ----------
