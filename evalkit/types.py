@@ -152,7 +152,7 @@ class Generator(Protocol):
         ``at_most(prompt)``: the most dollars that a call for it can cost, its retries included; 0 where the price
         list does not know the model.
     batched : bool, optional
-        Default False. True: it has ``answer_all`` (see `BatchGenerator`), which the batch interpreter uses.
+        Default False. True: it has ``hand_in`` and ``fetch`` (see `BatchGenerator`), which an evaluation uses.
 
     Raises
     ------

@@ -50,11 +50,12 @@ def _example(kind: Any) -> Any:
     hints = get_type_hints(kind)
     parameters = inspect.signature(kind).parameters.values()
     needed = {p.name: _fitting(hints[p.name]) for p in parameters if p.default is p.empty}
-    return None if None in needed.values() else kind(**{name: fitting() for name, fitting in needed.items()})
+    return None if None in needed.values() else kind(**needed)
 
 
 def _fitting(hint: Any) -> Any:
-    return next((kind for kind in components().values() if conforms(kind, hint)), None)
+    fitting = (kind for kind in components().values() if conforms(kind, hint))
+    return next((found for kind in fitting if (found := _example(kind)) is not None), None)
 
 
 def check_component(component: Any, others: Mapping[str, Any] | None = None) -> None:
@@ -147,7 +148,8 @@ def _changed(component: Any, name: str, others: Mapping[str, Any]) -> Iterator[A
             f"{type(component).__name__}: identity() gives {name} as it was named: {value!r}"
         )
     elif is_dataclass(value):
-        yield replace(component, **{name: Stub()})
+        if _is_role(get_type_hints(type(component))[name]):
+            yield replace(component, **{name: Stub()})
         for inner in fields(value):
             yield from (replace(component, **{name: other}) for other in _changed(value, inner.name, {}))
     else:
@@ -160,6 +162,11 @@ def _changed(component: Any, name: str, others: Mapping[str, Any]) -> Iterator[A
                 yield changed
                 return
         raise AssertionError(f"{type(component).__name__}: no other value of {name} is known; give it in `others`")
+
+
+def _is_role(hint: Any) -> bool:
+    """Whether a field is for whatever fits a protocol, rather than for one class."""
+    return any(getattr(option, "_is_protocol", False) for option in (hint, *get_args(hint)))
 
 
 def _candidates(hint: Any, value: Any) -> Iterator[Any]:
