@@ -1,4 +1,4 @@
-"""The command line: check, plan, run, report, ui, store. Exit 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+"""The command line, `evalkit`. Exit 0 done, 1 failed, 2 wrong input, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from evalkit._version import __version__
 from evalkit.errors import EvalkitError, InputError, InputErrors
+from evalkit.llm_cli import add_fake_claude_command
+from evalkit.profile_cli import add_fit_profile_command
 from evalkit.store_cli import add_store_commands
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     add_store_commands(
         commands.add_parser("store", help="look after the store: ls, verify, gc, export, import"), _say
     )
+    add_fit_profile_command(commands, _say)
+    add_fake_claude_command(commands, _say)
     for command in (check, plan, run):
         command.add_argument("spec", type=Path, metavar="SPEC", help="an experiment's YAML file")
     run.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (default results/<name>)")

@@ -1,5 +1,10 @@
 """Generators: from a prompt to an answer. Everything in ``__all__`` can be named in a spec."""
 
+from evalkit.llm.claude import Claude
 from evalkit.llm.extractive import Extractive
+from evalkit.llm.messages import Breakpoints, Chat
+from evalkit.llm.modelled import Modelled
+from evalkit.llm.openai_compatible import OpenAICompatible
+from evalkit.llm.profiles import Profile
 
-__all__ = ["Extractive"]
+__all__ = ["Breakpoints", "Chat", "Claude", "Extractive", "Modelled", "OpenAICompatible", "Profile"]

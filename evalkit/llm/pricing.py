@@ -6,10 +6,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from evalkit.calls import Call, TokenUsage
@@ -71,9 +70,27 @@ class Prices:
     ----------
     rows : tuple of Price
         Where two state a price for one model, day and band, the later row counts: an override goes behind.
+
+    Raises
+    ------
+    InputErrors
+        For every model and day whose prices hold for long prompts only.
     """
 
     rows: tuple[Price, ...]
+
+    def __post_init__(self) -> None:
+        lowest: dict[tuple[str, str], int] = {}
+        for row in self.rows:
+            key = (row.model, row.since)
+            lowest[key] = min(row.above, lowest.get(key, row.above))
+        if gaps := [(key, above) for key, above in lowest.items() if above]:
+            raise InputErrors(
+                [
+                    f"prices: {model} since {since}: none for up to {above} tokens; add a row without 'above'"
+                    for (model, since), above in gaps
+                ]
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Prices:
@@ -85,7 +102,10 @@ class Prices:
             For every row that is none, with the file and the row's number.
         """
         path = path or os.environ.get("EVALKIT_PRICES") or None
-        own = _read(str(path), find(path).stat().st_mtime_ns) if path else ()
+        try:
+            own = _read(str(path), find(path).stat().st_mtime_ns) if path else ()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read ({error})") from None
         return cls((*_own(), *own))
 
     def of(self, model: str, day: str = "", prompt: int = 0) -> Price:
@@ -105,9 +125,9 @@ class Prices:
             If the list has no such model.
         """
         rows = self._rows(model)
-        dated = [row for row in rows if not day or row.since <= day] or [min(rows, key=lambda row: row.since)]
-        newest = max(row.since for row in dated)
-        bands = [row for row in dated if row.since == newest and row.above < max(prompt, 1)]
+        days = {row.since for row in rows}
+        newest = max((since for since in days if not day or since <= day), default=min(days))
+        bands = [row for row in rows if row.since == newest and row.above < max(prompt, 1)]
         top = max(row.above for row in bands)
         return [row for row in bands if row.above == top][-1]
 
@@ -136,7 +156,7 @@ class Prices:
         dearest = 0.0
         for row in self._rows(model):
             if row.above < max(prompt, 1):
-                entered = max(row.input, row.write_5m or 0.0, row.write_1h or 0.0)
+                entered = max(row.input, row.write_5m or 0.0, row.write_1h or 0.0, row.read or 0.0)
                 dearest = max(dearest, (prompt * entered + output * row.output) / _MILLION)
         return dearest * tries * (_BATCH if batch else 1.0)
 
@@ -165,10 +185,7 @@ def _own() -> tuple[Price, ...]:
 
 @lru_cache(8)
 def _read(path: str, changed: int) -> tuple[Price, ...]:
-    try:
-        return _parse(path, Path(find(path)).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+    return _parse(path, find(path).read_text(encoding="utf-8"))
 
 
 def _parse(name: str, text: str) -> tuple[Price, ...]:
@@ -176,7 +193,7 @@ def _parse(name: str, text: str) -> tuple[Price, ...]:
 
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter for a day such as 2026-02-31
         raise InputError(f"{name}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(data, list):
         raise InputError(f"{name}: a list of prices is needed, each with model, since, input and output")
@@ -197,10 +214,12 @@ def _fault(row: Any) -> str | None:
         return f"needs the field '{missing[0]}'"
     if not isinstance(row["model"], str) or not isinstance(row.get("source", ""), str):
         return "model and source are texts"
-    if not isinstance(row["since"], date):
-        return f"since is {row['since']!r}; a date such as 2026-11-01 is needed"
+    if not isinstance(row["since"], date) or isinstance(row["since"], datetime):
+        return f"since is '{row['since']}'; a date such as 2026-11-01 is needed"
     for name in names - {"model", "since", "source"}:
         value = row.get(name, 0)
+        if value is None and name in ("write_5m", "write_1h", "read"):
+            continue
         whole = name in ("minimum", "above")
         if (
             isinstance(value, bool)

@@ -14,7 +14,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from evalkit.evaluate.results import better_when_higher
-from evalkit.metrics import LatencyMetric, MetricError, parse
+from evalkit.metrics import (
+    CostMetric,
+    DollarsPer1000,
+    FirstText,
+    FirstToken,
+    InterToken,
+    LatencyMetric,
+    MetricError,
+    Tokens,
+    parse,
+)
+from evalkit.metrics.streaming import DelayMetric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,6 +148,13 @@ def title(text: str, inches: float = WIDTH) -> str:
     return "\n".join(textwrap.wrap(text, int(inches * 11.5)))
 
 
+_DELAYS: dict[type[DelayMetric], str] = {
+    FirstToken: "first token",
+    FirstText: "first words",
+    InterToken: "time per token",
+}
+
+
 def metric_words(metric: str) -> str:
     """Return what a metric is called in figures: with its unit, where it has one."""
     if metric == "PromptTokens":
@@ -149,10 +167,23 @@ def metric_words(metric: str) -> str:
         parsed = parse(metric)
     except MetricError:
         return metric
+    if isinstance(parsed, DelayMetric):
+        quantile = getattr(parsed, "q", 0.5)
+        since = " after the call" if getattr(parsed, "since", "") == "call" else ""
+        return f"{'median' if quantile == 0.5 else f'P{100 * quantile:g}'} {_DELAYS[type(parsed)]}{since} (ms)"
+    if isinstance(parsed, CostMetric):
+        where = "".join(f" of {part}" for part in (parsed.stage, parsed.model) if part)
+        return f"{_cost_words(parsed)}{where}"
     if not isinstance(parsed, LatencyMetric):
         return metric
     kind = type(parsed).__name__.replace("Mean", "mean")
     return f"{kind} latency of {parsed.stage} (ms)" if parsed.stage else f"{kind} latency (ms)"
+
+
+def _cost_words(metric: CostMetric) -> str:
+    if isinstance(metric, Tokens):
+        return f"{metric.kind.replace('_', ' ')} tokens" if metric.kind else "tokens"
+    return "$ per 1,000 queries" if isinstance(metric, DollarsPer1000) else "$ per query"
 
 
 def direction_words(metric: str) -> str:
@@ -163,7 +194,8 @@ def direction_words(metric: str) -> str:
 def axis_words(metric: str) -> str:
     """Return an axis label: the metric, its unit, and which way is better."""
     kind = metric_words(metric)
-    mean = "mean " if "latency" not in kind and metric not in ("Chunks", "Truncated") else ""
+    quantile = kind.startswith(("median ", "P")) or "latency" in kind
+    mean = "mean " if not quantile and metric not in ("Chunks", "Truncated") else ""
     return f"{mean}{kind}, {direction_words(metric)}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,12 +230,23 @@ def _sources(results: Results) -> Iterator[tuple[str, str]]:
                 f"[{control['low']:+.2f}, {control['high']:+.2f}], p = {control['p']:.3f}, {control['n']} queries"
             ),
         )
+    if spent := manifest.get("spending"):
+        failed = f", {spent['failed']:,} failed" if spent["failed"] else ""
+        yield "spent in this run", f"${spent['dollars']:.4f} on {spent['calls']:,} calls{failed}"
+    for price in manifest.get("prices", []):
+        yield f"price of {price['model']}", _price_words(price)
     yield "commit", str(manifest.get("commit") or "unknown: not run from a checkout")
     if "started" in manifest:
         yield "run", f"{manifest['started']}, {manifest.get('seconds', '?')} s"
     yield "machine", _pairs(manifest.get("machine", {}))
     yield "versions", _pairs(manifest.get("versions", {}))
     yield "results", results.digest
+
+
+def _price_words(price: Mapping[str, Any]) -> str:
+    kinds = {"in": "input", "cache write 5 min": "write_5m", "1 h": "write_1h", "cache read": "read", "out": "output"}
+    stated = ", ".join(f"{words} {price[kind]:g}" for words, kind in kinds.items() if price[kind] is not None)
+    return f"$ a million tokens from {price['since']}: {stated}; {price['source'] or 'no source stated'}"
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from evalkit.clock import WallClock, run_async
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
+from evalkit.evaluate.apply import worst
 from evalkit.evaluate.execute import execute
 from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
@@ -60,7 +61,7 @@ class Replay:
         Columns ``text, user, tenant, arrived, ended, ms, answer``, and what layers noted; one row a request, in
         order of arrival.
     origin : Origin
-        ``modelled`` where the cost of work was given, ``measured`` where it was taken.
+        ``modelled`` where the cost of work was given or the generator is modelled, else as the generator's times are.
     """
 
     per_request: pd.DataFrame
@@ -145,7 +146,8 @@ def replay(
             rows = run_async(everyone(WallClock()))
     import pandas as pd
 
-    return Replay(pd.DataFrame(rows), "measured" if cost is None else "modelled")
+    own: Origin = getattr(service.variant.generate, "origin", "measured")
+    return Replay(pd.DataFrame(rows), worst([own, "measured" if cost is None else "modelled"]))
 
 
 def _prepare(variant: Variant, data: Dataset, store: Store, seed: int) -> dict[Digest, Value]:
