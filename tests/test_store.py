@@ -202,7 +202,7 @@ def test_an_action_of_an_older_format_is_worked_out_anew(store):
         "null",
         "{}",
         '{"content": "x"}',
-        '{"format": 2, "content": "x", "origin": "guessed"}',
+        f'{{"format": {FORMAT}, "content": "x", "origin": "guessed"}}',
         "\xff",
     ],
 )
@@ -218,7 +218,7 @@ def test_an_unreadable_action_is_said_and_worked_out_anew(store, caplog, text):
 @pytest.mark.parametrize("content", [None, 5, ["x"], "../../etc", ""])
 def test_an_action_that_names_no_artefact_has_no_result(store, content):
     store.put(ACTION, VALUE, "measured", {})
-    action_file(store).write_text(json.dumps({"format": 2, "content": content, "origin": "measured"}))
+    action_file(store).write_text(json.dumps({"format": FORMAT, "content": content, "origin": "measured"}))
     assert store.get(ACTION) is None
 
 

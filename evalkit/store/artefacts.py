@@ -106,6 +106,8 @@ def _open(path: Path, *, mapped: bool) -> tuple[str, dict[str, Array]]:
         arrays = {}
         for name, entry in header.arrays.items():
             begin, end = entry["data_offsets"]
+            if not 0 <= begin <= end <= len(raw) - start:  # a slice would quietly be shorter
+                raise ValueError(name)
             data = np.ndarray.view(raw[start + begin : start + end], np.ndarray)
             arrays[name] = data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:

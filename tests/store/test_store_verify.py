@@ -70,7 +70,9 @@ def test_a_truncated_artefact_is_found(full, length):
     assert [str(path) in line or path.stem in line for line in verify(full).damaged] == [True, True]
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"null", b"\xff\xfe", b"{}", b'{"content": "ab", "format": 2}'])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"null", b"\xff\xfe", b"{}", f'{{"content": "ab", "format": {FORMAT}}}'.encode()]
+)
 def test_an_action_that_cannot_be_read_is_found_and_dropped(full, text):
     path = full.layout.action(ACTION)
     path.write_bytes(text)
