@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit._version import __version__
+from evalkit.cassette_cli import add_cassette_commands, add_cassette_options, store_with_cassette
 from evalkit.errors import EvalkitError, InputError, InputErrors
 from evalkit.llm_cli import add_fake_claude_command
 from evalkit.profile_cli import add_fit_profile_command
@@ -65,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     add_store_commands(
         commands.add_parser("store", help="look after the store: ls, verify, gc, export, import"), _say
     )
+    add_cassette_commands(commands.add_parser("cassette", help="look into recorded calls: show, verify"), _say)
+    add_cassette_options(run)
     add_fit_profile_command(commands, _say)
     add_fake_claude_command(commands, _say)
     for command in (check, plan, run):
@@ -158,7 +161,8 @@ def _plan(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from evalkit.evaluate.run import run
     from evalkit.evaluate.saving import check_writable
-    from evalkit.paths import results_dir
+    from evalkit.paths import results_dir, store_dir
+    from evalkit.store import DiskStore
 
     if (read := _read(options.spec)) is None:
         return DONE
@@ -166,14 +170,16 @@ def _run(options: argparse.Namespace) -> int:
     folder = options.out or results_dir() / experiment.name
     check_writable(folder)
     folder = folder.resolve()
-    results = run(
-        experiment,
-        data,
-        retime=options.retime,
-        scheduler=options.scheduler,
-        budget=_budget(experiment, options.max_cost),
-    )
-    results.save(folder)
+    with store_with_cassette(options, DiskStore(store_dir()), _say) as store:
+        results = run(
+            experiment,
+            data,
+            retime=options.retime,
+            scheduler=options.scheduler,
+            budget=_budget(experiment, options.max_cost),
+            store=store,
+        )
+        results.save(folder)
     _say(str(results))
     _say(f"\n{results.compare()}")
     from evalkit.reporting import write_report
@@ -191,8 +197,9 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"MLflow   {first}{ui_url(experiment=results.name)}")
     if results.manifest["spending"]["calls"]:
         _say(f"spent    {_spent(results.manifest['spending'])}")
-    whole = not any(results.manifest[gap] for gap in ("failed", "unfinished", "untimed"))
-    return DONE if whole else FAILED
+    gaps = ("failed", "unfinished", "untimed", "unpaid")
+    refused = results.manifest["spending"]["refused"]
+    return FAILED if refused or any(results.manifest[gap] for gap in gaps) else DONE
 
 
 def _budget(experiment: Experiment, dollars: float | None) -> SweepBudget | None:

@@ -15,7 +15,8 @@ import numpy as np
 from evalkit import fingerprint
 from evalkit.columns import Array, Ragged
 from evalkit.errors import EvalkitError, InputError
-from evalkit.evaluate.calls import Caller, Ended, answer_all
+from evalkit.evaluate.calls import Asked, Caller, Ended, answer_all
+from evalkit.evaluate.journalled import Calls, calls_of
 from evalkit.evaluate.spending import OverBudget, Spending
 from evalkit.llm.tokens import at_most_tokens
 from evalkit.machine import packages_of
@@ -41,9 +42,9 @@ def worst(origins: Sequence[Origin]) -> Origin:
     return max(origins, key=_RANK.__getitem__, default="measured")
 
 
-def _seen(store: Store | None, origin: Origin) -> Origin:
+def _seen(calls: Calls, origin: Origin) -> Origin:
     """What comes out of a cassette was not measured here."""
-    return worst([origin, "replayed"]) if getattr(store, "replays", False) else origin
+    return worst([origin, "replayed"]) if calls.replayed else origin
 
 
 @contextmanager
@@ -84,13 +85,14 @@ def apply(
         if not isinstance(op, Op):
             gaps: list[str] = []
             caller = Caller(cast("Generator", op), store, spending, ended)
-            answers = answer_all(caller, Prompt.rows(cast("Prompts", inputs[0])), gaps)
-            return Applied(Answer.table(answers), _seen(store, origin), gaps)
+            answers = answer_all(caller, [Asked(p, 0) for p in Prompt.rows(cast("Prompts", inputs[0]))], gaps)
+            return Applied(Answer.table(answers), _seen(caller.journal, origin), gaps)
         if store is not None and getattr(op, "journalled", False):
             if isinstance(op, PairScorer):
-                return Applied(_score(op, inputs, store, ended), origin, [])
-            vectors = _embed(node, cast("Chunks | Queries", inputs[0]), store, ended, spending)
-            return Applied(vectors, _seen(store, origin) if getattr(op, "paid", False) else origin, [])
+                return Applied(_score(op, inputs, Calls(store), ended), origin, [])
+            calls = calls_of(store) if getattr(op, "paid", False) else Calls(store)
+            vectors = _embed(node, cast("Chunks | Queries", inputs[0]), calls, ended, spending)
+            return Applied(vectors, _seen(calls, origin), [])
         missing: list[str] = []
         rows = [cast("Table", v) for v, n in zip(inputs, node.inputs, strict=True) if n.per_query]
         if not node.per_query or op.row_exact or len(rows[0]) <= 1:
@@ -116,7 +118,7 @@ def _call(op: Op, inputs: Sequence[Value], missing: list[str]) -> Value:
 
 
 def _embed(
-    node: Node, texts: Chunks | Queries, store: Store, ended: Callable[[], bool], spending: Spending | None
+    node: Node, texts: Chunks | Queries, calls: Calls, ended: Callable[[], bool], spending: Spending | None
 ) -> Vectors:
     """Embed the texts that the journal does not have. What was paid for is written down with its text."""
     op = cast("Op", node.op)
@@ -129,6 +131,8 @@ def _embed(
     what = {"embedder": fingerprint.canonical(op), "side": side} if paid else {}
 
     def embed(rows: list[int]) -> list[Array]:
+        for row in rows if paid else ():
+            calls.before(keys[row], {**what, "text": column[row]})
         with _room(op, [column[i] for i in rows], spending if paid else None):
             return list(cast("Vectors", op(texts.take(rows))).values)
 
@@ -138,7 +142,7 @@ def _embed(
 
     if not keys:
         return cast("Vectors", op(texts))
-    vectors: list[Array] = _each_once(whose, keys, step, embed, entry, _as_vector, store, ended)
+    vectors: list[Array] = _each_once(whose, keys, step, embed, entry, _as_vector, calls, ended)
     return Vectors(np.stack(vectors))
 
 
@@ -171,7 +175,7 @@ def _as_vector(entry: Mapping[str, Any]) -> Array | None:
     return vector if abs(np.linalg.norm(vector) - 1) < 1e-3 else None
 
 
-def _score(op: PairScorer, inputs: Sequence[Value], store: Store, ended: Callable[[], bool]) -> Rankings:
+def _score(op: PairScorer, inputs: Sequence[Value], calls: Calls, ended: Callable[[], bool]) -> Rankings:
     """Score the pairs that the journal does not have, whatever ranking and depth they were scored in."""
     chunks, queries, rankings = cast("tuple[Chunks, Queries, Rankings]", tuple(inputs))
     pairs = op.pairs(chunks, queries, rankings)
@@ -185,7 +189,7 @@ def _score(op: PairScorer, inputs: Sequence[Value], store: Store, ended: Callabl
     def entry(row: int, one: float) -> dict[str, Any]:
         return {"score": one}
 
-    scores = _each_once(whose, keys, _EMBEDDED_AT_ONCE, score, entry, _as_score, store, ended)
+    scores = _each_once(whose, keys, _EMBEDDED_AT_ONCE, score, entry, _as_score, calls, ended)
     items = rankings.top(op.k).items
     return Rankings(items, Ragged(np.array(scores, dtype=np.float64), items.offsets))
 
@@ -202,13 +206,13 @@ def _each_once(
     work: Callable[[list[int]], Sequence[T]],
     write: Callable[[int, T], Mapping[str, Any]],
     read: Callable[[Mapping[str, Any]], T | None],
-    store: Store,
+    calls: Calls,
     ended: Callable[[], bool],
 ) -> list[T]:
     """Return what belongs to each key: from the journal, or worked on, `step` rows a call, each call kept at once."""
     first = {key: i for i, key in reversed(list(enumerate(keys)))}
     with _working[whose]:
-        entries = store.recall(list(first))
+        entries = calls.recall(list(first))
         found = {key: value for key, entry in entries.items() if (value := read(entry)) is not None}
         todo = sorted(i for key, i in first.items() if key not in found)
         for start in range(0, len(todo), step):
@@ -216,6 +220,6 @@ def _each_once(
                 raise Ended
             rows = todo[start : start + step]
             made = dict(zip(rows, work(rows), strict=True))
-            store.record_all({keys[i]: write(i, value) for i, value in made.items()})
+            calls.record_all({keys[i]: write(i, value) for i, value in made.items()})
             found.update({keys[i]: value for i, value in made.items()})
     return [found[key] for key in keys]

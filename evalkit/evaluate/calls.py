@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from evalkit import fingerprint
 from evalkit.calls import INTERRUPTED, Call, CallFailed
 from evalkit.clock import BatchClock, run_async
 from evalkit.errors import EvalkitError
+from evalkit.evaluate.journalled import calls_of
 from evalkit.evaluate.spending import OverBudget, Spending
 from evalkit.llm.keys import asked as as_asked
 from evalkit.llm.keys import call_key
@@ -20,6 +21,7 @@ from evalkit.values import Answer, Prompt
 AT_ONCE = 8
 _FAILURES_IN_A_ROW = 5
 _IN_A_BATCH = 10_000
+_GONE = "404"
 _one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
 
 
@@ -49,6 +51,8 @@ class Caller:
     spending : Spending, optional
     ended : function
         Whether the run has ended: no call is begun then.
+    at_once : int, optional
+        Calls under way at the same time; default 8.
     """
 
     def __init__(
@@ -57,11 +61,13 @@ class Caller:
         store: Store | None = None,
         spending: Spending | None = None,
         ended: Callable[[], bool] = lambda: False,
+        at_once: int | None = None,
     ) -> None:
-        self.generator, self.store, self.ended = generator, store, ended
+        self.generator, self.journal, self.ended = generator, calls_of(store), ended
         self.spending = spending if spending is not None else Spending()
         self._clock = BatchClock()
-        self._limit = asyncio.Semaphore(AT_ONCE)
+        self.at_once = AT_ONCE if at_once is None else at_once
+        self._limit = asyncio.Semaphore(self.at_once)
         self._under_way: dict[Digest, asyncio.Task[Answer]] = {}
         self._paid = bool(getattr(generator, "paid", False))
 
@@ -71,7 +77,7 @@ class Caller:
 
     def known(self, keys: Sequence[Digest]) -> dict[Digest, Answer]:
         """Return the answers that the journal has."""
-        entries = self.store.recall(list(keys)) if self.store else {}
+        entries = self.journal.recall(list(keys))
         return {key: Answer.read(entry) for key, entry in entries.items()}
 
     async def __call__(self, prompt: Prompt, sample: int = 0) -> Answer:
@@ -98,6 +104,8 @@ class Caller:
 
     async def make(self, key: Digest, asked: Asked) -> Answer:
         """Make a call, and keep what came of it."""
+        if (recorded := self._before(key, asked)) is not None:
+            return recorded
         async with self._limit:
             if self.ended():
                 raise Ended
@@ -111,46 +119,57 @@ class Caller:
                 raise Ended from None
             except CallFailed as failure:
                 self._count(failure.call, failed=True)
-                self._given_up(key, asked, failure.call, {"error": str(failure)})
+                self._given_up(key, asked, failure.call, _told(failure))
                 raise
         self.keep(key, asked, answer)
         return answer
 
     def keep(self, key: Digest, asked: Asked, answer: Answer) -> None:
         """Write an answer into the journal; one whose stream broke is no answer to be found again."""
-        if self.store is None:
-            return
         if answer.call is not None and answer.call.stop == INTERRUPTED:
             self._given_up(key, asked, answer.call, {"text": answer.text, "cited": list(answer.cited)})
         else:
-            self.store.record(key, {**answer.plain(), **as_asked(self.generator, *asked)})
+            self.journal.record(key, {**answer.plain(), **as_asked(self.generator, *asked)})
 
     async def batch(self, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | CallFailed]:
         """Have calls made together by a generator that can; a batch that an earlier run handed in is fetched."""
         generator = cast("BatchGenerator", self.generator)
-        answers: dict[Digest, Answer | CallFailed] = {}
+        answers = self._recorded(todo)
+        todo = {key: asked for key, asked in todo.items() if key not in answers}
         for name, keys in (await self._handed_in(generator, todo)).items():
             asked = [todo.get(key) for key in keys]
             places = {i: one for i, one in enumerate(asked) if one is not None}
-            fetched = await generator.fetch(name, [places.get(i, _NOBODY) for i in range(len(keys))], self._clock)
+            fetched = await self._fetch(generator, name, keys, [places.get(i, _NOBODY) for i in range(len(keys))])
             for i, one in places.items():
                 got = answers[keys[i]] = fetched[i]
                 self._count(got.call, failed=isinstance(got, CallFailed))
                 if isinstance(got, CallFailed):
-                    self._given_up(keys[i], one, got.call, {"error": str(got)})
+                    self._given_up(keys[i], one, got.call, _told(got))
+                    self._no_longer(name, [keys[i]])
                 else:
                     self.keep(keys[i], one, got)
         return answers
 
+    async def _fetch(
+        self, generator: BatchGenerator, name: str, keys: Sequence[Digest], asked: Sequence[Asked]
+    ) -> Mapping[int, Answer | CallFailed]:
+        try:
+            return await generator.fetch(name, asked, self._clock)
+        except CallFailed as failure:
+            if failure.call.stop.startswith(_GONE):
+                self._no_longer(name, keys)
+            raise
+
     async def _handed_in(self, generator: BatchGenerator, todo: Mapping[Digest, Asked]) -> dict[str, list[Digest]]:
         """Hand in what is not handed in yet; return every batch's name and keys, in their places."""
         found: dict[str, list[Digest]] = {}
-        notes = self.store.recall([_note(key) for key in todo]) if self.store else {}
-        for entry in notes.values():
-            if entry["batch"] not in found:
-                found[entry["batch"]] = list(entry["keys"])
-        noted = {key for keys in found.values() for key in keys}
-        fresh = [key for key in todo if key not in noted]
+        fresh, times = [], {}
+        for key in todo:
+            entry, times[key] = self._noted(key)
+            if entry is None:
+                fresh.append(key)
+            else:
+                found.setdefault(entry["batch"], list(entry["keys"]))
         for start in range(0, len(fresh), _IN_A_BATCH):
             if self.ended():
                 raise Ended
@@ -161,33 +180,70 @@ class Caller:
                     name = await generator.hand_in(some, self._clock)
             except OverBudget:
                 raise Ended from None
-            if self.store:  # before anything is waited for: whoever goes on after a kill fetches it
-                self.store.record_all({_note(key): {"batch": name, "keys": keys} for key in keys})
+            # before anything is waited for: whoever goes on after a kill fetches it
+            self.journal.record_all({_note(key, times[key]): {"batch": name, "keys": keys} for key in keys})
             found[name] = keys
         return found
 
+    def _noted(self, key: Digest) -> tuple[Mapping[str, Any] | None, int]:
+        """The batch that a call is in, or None; and how many batches it was in that gave it no answer."""
+        times = 0
+        while entry := self.journal.recall([_note(key, times)]).get(_note(key, times)):
+            if not self.journal.recall([_over(entry["batch"], key)]):
+                return entry, times
+            times += 1
+        return None, times
+
+    def _no_longer(self, batch: str, keys: Sequence[Digest]) -> None:
+        """Note that a batch has no answer to some calls: the next run hands them in anew."""
+        self.journal.record_all({_over(batch, key): {"batch": batch} for key in keys})
+
+    def _recorded(self, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | CallFailed]:
+        """Return what is recorded of calls that never got a whole answer."""
+        found: dict[Digest, Answer | CallFailed] = {}
+        for key, asked in todo.items():
+            try:
+                if (recorded := self._before(key, asked)) is not None:
+                    found[key] = recorded
+            except CallFailed as failure:
+                found[key] = failure
+        return found
+
+    def _before(self, key: Digest, asked: Asked) -> Answer | None:
+        entry = self.journal.before(key, as_asked(self.generator, *asked))
+        return Answer.read(entry) if entry is not None else None
+
     def _bound(self, asked: Asked) -> float:
-        return float(self.generator.at_most(asked.prompt)) if self._paid else 0.0  # type: ignore[attr-defined]
+        if not self._paid or self.spending.limit is None:  # nobody asks what an unlisted model may cost
+            return 0.0
+        return float(self.generator.at_most(asked.prompt))  # type: ignore[attr-defined]
 
     def _count(self, call: Call | None, failed: bool = False) -> None:
         if self._paid:
             self.spending.add(call, failed)
 
     def _given_up(self, key: Digest, asked: Asked, call: Call, what: Mapping[str, object]) -> None:
-        if self.store is not None:
-            entry = {"of": key, **what, "call": call.plain(), **as_asked(self.generator, *asked)}
-            self.store.record(fingerprint.digest(["given up", key, call.plain()]), entry)
+        entry = {"of": key, **what, "call": call.plain(), **as_asked(self.generator, *asked)}
+        self.journal.record(fingerprint.digest(["given up", key, call.plain()]), entry)
 
 
 _NOBODY = Asked(Prompt("", (), (), ()), 0)
 
 
-def _note(key: Digest) -> Digest:
-    return fingerprint.digest(["in batch", key])
+def _told(failure: CallFailed) -> dict[str, object]:
+    return {"error": str(failure), "final": failure.final}
 
 
-def answer_all(caller: Caller, prompts: Sequence[Prompt], missing: list[str]) -> list[Answer]:
-    """Answer every distinct prompt once, several at a time.
+def _note(key: Digest, times: int) -> Digest:
+    return fingerprint.digest(["in batch", key, times])
+
+
+def _over(batch: str, key: Digest) -> Digest:
+    return fingerprint.digest(["no longer in batch", batch, key])
+
+
+def answer_all(caller: Caller, wanted: Sequence[Asked], missing: list[str]) -> list[Answer]:
+    """Have every distinct one answered once, several at a time, begun in their order.
 
     A call that fails lets the others go on, and what they gave is kept; where nothing sent this way can succeed, or
     several fail in a row, no further call is begun. What is incomplete is told in `missing`.
@@ -199,7 +255,6 @@ def answer_all(caller: Caller, prompts: Sequence[Prompt], missing: list[str]) ->
     Ended
         If the run ended before all was done.
     """
-    wanted = [Asked(prompt, 0) for prompt in prompts]
     keys = [caller.key(asked) for asked in wanted]
     with _one_batch_at_a_time:
         found = caller.known(list(dict.fromkeys(keys)))
@@ -235,7 +290,7 @@ async def _each(caller: Caller, todo: Mapping[Digest, Asked]) -> dict[Digest, An
             except BaseException as error:
                 made[key], stop = error, True
 
-    workers = [asyncio.ensure_future(work()) for _ in range(min(AT_ONCE, len(todo)))]
+    workers = [asyncio.ensure_future(work()) for _ in range(min(caller.at_once, len(todo)))]
     await asyncio.gather(*workers)
     return made
 

@@ -6,5 +6,6 @@ from evalkit.llm.messages import Breakpoints, Chat
 from evalkit.llm.modelled import Modelled
 from evalkit.llm.openai_compatible import OpenAICompatible
 from evalkit.llm.profiles import Profile
+from evalkit.llm.replayed import Replayed
 
-__all__ = ["Breakpoints", "Chat", "Claude", "Extractive", "Modelled", "OpenAICompatible", "Profile"]
+__all__ = ["Breakpoints", "Chat", "Claude", "Extractive", "Modelled", "OpenAICompatible", "Profile", "Replayed"]

@@ -127,6 +127,15 @@ def test_a_batch_is_half_the_price_handed_in_once_and_fetched_after_a_kill(tiny,
     assert len(calls()) == 3
 
 
+def test_what_a_batch_did_not_answer_is_handed_in_anew_by_the_next_run(tiny, store, tmp_path):
+    word = tiny.queries.text[2].split()[-1]
+    for time in (1, 2):
+        with pytest.raises(EvalkitError, match="overloaded"):
+            run(dense(generate=PaidInBatches(refuses=word)), tiny, ["TokenF1"], store=store)
+        assert len(list((tmp_path / "batches").iterdir())) == time
+    assert len(calls()) == len(tiny.queries) + 1
+
+
 def test_batches_say_nothing_of_latency(tiny, store):
     from evalkit import Timing
 

@@ -1,0 +1,96 @@
+"""A generator's recorded answers, in the time that they took: for a service on a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from evalkit.errors import InputError
+from evalkit.llm.cassettes import Cassette, failed, missed
+from evalkit.llm.keys import asked, call_key
+from evalkit.paths import find
+from evalkit.types import Clock, Generator, Origin
+from evalkit.values import Answer, Prompt
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Answers as a generator did when a cassette was recorded; the generator itself is never called.
+
+    An answer states the call as recorded: tokens, the time of every streamed piece, tries, request id, day. So it
+    costs in every figure what it cost then, and nothing is spent. A call of which only a part came (its stream broke)
+    or that got no answer comes to the same end again.
+
+    Parameters
+    ----------
+    generator : Generator
+        As it was when it was recorded: every field counts.
+    cassette : str
+        Path of the file, from the working folder or the project's root. Its content is part of the identity, its
+        place is not.
+    timing : {"recorded", "none"}
+        recorded: a call takes the seconds that it took. none: it is answered at once. In a batch evaluation nobody
+        waits, whatever this says.
+
+    Raises
+    ------
+    InputError
+        If there is no such cassette, or it is damaged.
+    """
+
+    generator: Generator
+    cassette: str
+    timing: Literal["recorded", "none"] = "recorded"
+
+    version: ClassVar[int] = 1
+    stage: ClassVar[str] = "generate"
+    paid: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.timing not in ("recorded", "none"):
+            raise InputError(f"Replayed: timing is {self.timing!r}; it is 'recorded' or 'none'")
+        object.__setattr__(self, "_cassette", Cassette.open(find(self.cassette)))
+
+    def __reduce__(self) -> tuple[type[Replayed], tuple[Generator, str, str]]:
+        return type(self), (self.generator, self.cassette, self.timing)
+
+    @property
+    def origin(self) -> Origin:
+        """Replayed; what was modelled when it was recorded stays so."""
+        return "modelled" if getattr(self.generator, "origin", "") == "modelled" else "replayed"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Those of the generator, which are part of what a call is known by."""
+        return tuple(getattr(self.generator, "packages", ()))
+
+    def identity(self) -> dict[str, Any]:
+        """What the path stands for."""
+        return {"cassette": self._recorded.content}
+
+    async def __call__(self, prompt: Prompt, sample: int, clock: Clock) -> Answer:
+        """Answer one prompt.
+
+        Raises
+        ------
+        CallFailed
+            If the call failed when it was recorded.
+        Miss
+            If it is not recorded.
+        """
+        key = call_key(self.generator, prompt, sample)
+        entry = self._recorded.recall([key]).get(key) or self._recorded.given_up(key)
+        if entry is None:
+            raise missed(self._recorded, asked(self.generator, prompt, sample))
+        failure = failed(entry) if "error" in entry else None
+        answer = Answer("", (), failure.call) if failure else Answer.read(entry)
+        if self.timing == "recorded" and answer.call is not None:
+            await clock.elapse(answer.call.seconds)
+        if failure:
+            raise failure
+        return answer
+
+    @property
+    def _recorded(self) -> Cassette:
+        found: Cassette = self.__dict__["_cassette"]
+        return found
