@@ -10,7 +10,7 @@ from evalkit import metrics, presets, reporting, serving, stages, tuning
 from evalkit._version import __version__
 from evalkit.datasets import Dataset, Day, Traffic, generate_traffic, load_dataset
 from evalkit.errors import EvalkitError, InputError
-from evalkit.evaluate import Experiment, Results, Timing, run
+from evalkit.evaluate import Experiment, Results, Timing, ask, cassette, judge_agreement, prompts, run
 from evalkit.metrics.racing import Race
 from evalkit.serving import replay
 from evalkit.spec import load_experiment
@@ -22,7 +22,8 @@ from evalkit.variants import Service, Variant
 
 __all__ = [
     "Dataset", "Day", "EvalkitError", "Experiment", "InputError", "Integers", "LogUniform", "Race", "Random",
-    "Results", "Service", "Sweep", "SweepBudget", "Timing", "Traffic", "Uniform", "Variant", "__version__",
-    "fine_tune", "fit_alpha", "generate_traffic", "load_dataset", "load_experiment", "metrics", "presets", "replay",
-    "reporting", "retriever", "run", "serving", "stages", "track", "tuning",
+    "Results", "Service", "Sweep", "SweepBudget", "Timing", "Traffic", "Uniform", "Variant", "__version__", "ask",
+    "cassette", "fine_tune", "fit_alpha", "generate_traffic", "judge_agreement", "load_dataset", "load_experiment",
+    "metrics", "presets", "prompts", "replay", "reporting", "retriever", "run", "serving", "stages", "track",
+    "tuning",
 ]  # fmt: skip

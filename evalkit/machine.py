@@ -11,7 +11,7 @@ from typing import Any
 
 _PACKAGES = (
     "evalkit", "numpy", "scipy", "pandas", "faiss-cpu", "bm25s", "torch", "sentence-transformers", "tokenizers",
-    "dask", "mlflow",
+    "dask", "mlflow", "ragas",
 )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def to_ragas(
             SingleTurnSample(
                 user_input=text,
                 reference=answer.text if answer else None,
-                reference_contexts=_relevant(data, query, texts) or None,
+                reference_contexts=relevant_texts(data, query, texts) or None,
                 retrieved_contexts=_logged(known, texts) if retrieved is None else _list(retrieved.get(query)),
                 response=response if isinstance(response, str) else None,
                 **{name: value for name in _KEPT if _fits(name, value := known.get(name))},
@@ -70,13 +70,21 @@ def to_ragas(
     return EvaluationDataset(samples, name=data.name)
 
 
-def _relevant(data: Dataset, query: str, texts: Mapping[str, str]) -> list[str]:
+def relevant_texts(data: Dataset, query: str, texts: Mapping[str, str]) -> list[str]:
     """The places that the reference answer rests on or, where it names none, the relevant documents, best first."""
     answer = data.answers.get(query)
     if answer and answer.evidence:
         return [texts[document][start:end] for document, start, end in answer.evidence]
     judged = sorted(data.qrels.get(query, {}).items(), key=lambda item: (-item[1], item[0]))
     return [texts[document] for document, grade in judged if grade > 0]
+
+
+def relevant_documents(data: Dataset, query: str) -> list[str]:
+    """The relevant documents, best first or, where none is judged so, those that the reference answer rests on."""
+    judged = sorted(data.qrels.get(query, {}).items(), key=lambda item: (-item[1], item[0]))
+    answer = data.answers.get(query)
+    found = [document for document, grade in judged if grade > 0]
+    return found or list(dict.fromkeys(document for document, _, _ in (answer.evidence if answer else ())))
 
 
 def _logged(known: Mapping[str, Any], texts: Mapping[str, str]) -> list[str] | None:

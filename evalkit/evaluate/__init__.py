@@ -1,9 +1,14 @@
 """Evaluate: how good is it? Batches over a data set, each distinct piece of work once."""
 
 from evalkit.evaluate.experiment import Experiment
-from evalkit.evaluate.prompting import prompts
+from evalkit.evaluate.judge_agreement import JudgeAgreement, judge_agreement
+from evalkit.evaluate.prompting import ask, prompts
+from evalkit.evaluate.recording import Recording, cassette
 from evalkit.evaluate.results import Comparisons, Results
 from evalkit.evaluate.run import run
 from evalkit.evaluate.timing import Timing
 
-__all__ = ["Comparisons", "Experiment", "Results", "Timing", "prompts", "run"]
+__all__ = [
+    "Comparisons", "Experiment", "JudgeAgreement", "Recording", "Results", "Timing", "ask", "cassette",
+    "judge_agreement", "prompts", "run",
+]  # fmt: skip

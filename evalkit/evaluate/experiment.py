@@ -14,6 +14,7 @@ from evalkit.forms import plain_fields
 from evalkit.metrics import Metric, parse
 from evalkit.metrics.racing import Race
 from evalkit.sweep import Sweep, SweepBudget
+from evalkit.types import Generator
 
 DEFAULT_METRICS = ("MRR@10", "nDCG@10", "Recall@10")
 
@@ -48,6 +49,8 @@ class Experiment:
         Stop variants early that cannot be the best any more; the base always runs to the end.
     budget : SweepBudget or None
         What the run may cost; what is not done by then is told.
+    judge : Generator or None
+        Who judges what `Faithfulness` and its like ask.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class Experiment:
     without_data: Literal["fail", "skip"] = "fail"
     race: Race | None = None
     budget: SweepBudget | None = None
+    judge: Generator | None = None
 
     def __post_init__(self) -> None:
         found = self.faults({item.name: getattr(self, item.name) for item in fields(self)})
@@ -87,6 +91,10 @@ class Experiment:
         race = values.get("race")
         if race is not None and metrics is not None and race.metric not in metrics:
             found.append(("race", f"{race.metric} is not among the metrics; add it there"))
+        if race is not None and race.metric.needs == "judge":
+            found.append(("race", f"{race.metric} is judged when all systems are done; race by another metric"))
+        if getattr(values.get("judge"), "batched", False):
+            found.append(("judge", "asks one question after another, which batches cannot answer; leave batched out"))
         if seed < 0:
             found.append(("seed", f"is {seed}; it must be at least 0"))
         return found

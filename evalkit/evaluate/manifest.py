@@ -47,7 +47,6 @@ def manifest_of(
         "unfinished": list(quality.unfinished),
         "overdue": quality.overdue,
         "unpaid": quality.unpaid,
-        "untimed": experiment.timing is not None and not samples,
         "stopped": {label: str(why) for label, why in quality.stopped.items()},
         "control": _control(samples, base, experiment.seed),
         **({"timed on": dict(timed_on)} if samples else {}),

@@ -1,21 +1,23 @@
-"""The prompts that a variant makes of traffic: what a plan of prompt caching, or of anything else, is tried on."""
+"""The prompts that a variant makes of traffic, and their answers, apart from any experiment."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
 from evalkit.columns import Ragged, Strings
 from evalkit.datasets import Dataset, Traffic
 from evalkit.errors import InputError
+from evalkit.evaluate.calls import Asked, Caller, answer_all
 from evalkit.evaluate.execute import execute
 from evalkit.evaluate.nodes import Context, query_order, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.paths import store_dir
 from evalkit.store import DiskStore
-from evalkit.types import Store
-from evalkit.values import Prompt, Prompts, Queries
+from evalkit.types import Generator, Store
+from evalkit.values import Answer, Prompt, Prompts, Queries
 from evalkit.variants import Variant
 
 Conversation = tuple[str, ...]
@@ -62,6 +64,37 @@ def prompts(
     found = dict(zip(query_order(given, 0), Prompt.rows(made), strict=True))
     by_asked = {one: found[name] for one, name in zip(distinct, names, strict=True)}
     return [by_asked[one] for one in asked]
+
+
+def ask(
+    generator: Generator, prompts: Sequence[Prompt], *, at_once: int = 8, store: Store | None = None
+) -> list[Answer]:
+    """Answer prompts, each by a call of its own, with what it took in its ``call``.
+
+    A prompt that is given again is asked for another sample of its answer.
+
+    Parameters
+    ----------
+    generator : Generator
+    prompts : sequence of Prompt
+    at_once : int
+        Calls under way at the same time; 1: one after another, in the order of the prompts.
+    store : Store, optional
+        In whose journal answers are kept and found again. Default: none.
+
+    Raises
+    ------
+    EvalkitError
+        If calls failed, with how many and why.
+    """
+    if at_once < 1:
+        raise InputError(f"ask: at_once is {at_once}; it must be at least 1")
+    samples: Counter[Prompt] = Counter()
+    wanted = []
+    for prompt in prompts:
+        wanted.append(Asked(prompt, samples[prompt]))
+        samples[prompt] += 1
+    return answer_all(Caller(generator, store, at_once=at_once), wanted, [])
 
 
 def _asked(traffic: Traffic) -> list[tuple[str, Conversation]]:

@@ -120,7 +120,11 @@ class Results:
         for metric in wanted:
             rows = self.per_query[self.per_query["metric"] == metric]
             wide = rows.pivot_table(index="query", columns="variant", values="value", observed=True)
-            others = {name: wide[name].to_numpy() for name in self.systems if name != label}
+            measured = [name for name in self.systems if name in wide.columns]  # not every answer is streamed
+            wide = wide[measured].dropna()  # a judge may have failed on a query of one
+            if wide.empty or label not in measured:
+                continue
+            others = {name: wide[name].to_numpy() for name in measured if name != label}
             if others:
                 found[metric] = compare(
                     wide[label].to_numpy(),

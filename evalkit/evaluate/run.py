@@ -10,13 +10,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evalkit.datasets import Dataset, load_dataset
-from evalkit.errors import InputError, InputErrors
+from evalkit.errors import EvalkitError, InputError, InputErrors
+from evalkit.evaluate.calls import Ended
 from evalkit.evaluate.costing import without_price
 from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
+from evalkit.evaluate.judging import cannot_judge, judge_run
 from evalkit.evaluate.manifest import manifest_of
 from evalkit.evaluate.nodes import Context, Result, sources
 from evalkit.evaluate.plan import Plan
-from evalkit.evaluate.quality import Quality, do_quality, plan_of
+from evalkit.evaluate.quality import Quality, do_quality, no_money, plan_of
+from evalkit.evaluate.recording import Recording
 from evalkit.evaluate.results import Results
 from evalkit.evaluate.score import Scorer, applicable
 from evalkit.evaluate.spending import Spending
@@ -28,11 +31,12 @@ from evalkit.llm.pricing import Prices
 from evalkit.machine import machine
 from evalkit.metrics import AnswerMetric, Metric, MetricError, StreamMetric, parse
 from evalkit.metrics.racing import Race
+from evalkit.metrics.ragas import MissingPackage
 from evalkit.paths import store_dir
 from evalkit.progress import progress
 from evalkit.store import DiskStore
 from evalkit.sweep import Sweep, SweepBudget
-from evalkit.types import Digest, Store
+from evalkit.types import Digest, Generator, Store
 from evalkit.variants import Variant
 
 
@@ -48,6 +52,7 @@ def run(
     retime: bool = False,
     race: Race | None = None,
     budget: SweepBudget | None = None,
+    judge: Generator | None = None,
     scheduler: str | None = None,
 ) -> Results:
     """Evaluate systems on a data set.
@@ -75,6 +80,8 @@ def run(
         Stop early what cannot be the best any more, or, for an experiment, otherwise than it says.
     budget : SweepBudget, optional
         What the run may cost; likewise.
+    judge : Generator, optional
+        Who judges what metrics such as `Faithfulness` ask; likewise.
     scheduler : str, optional
         Address of a Dask cluster whose workers see the same store: ``tcp://host:8786``. Default: threads here.
 
@@ -97,7 +104,12 @@ def run(
     if data is not None and not isinstance(data, Dataset):
         data = load_dataset(data)
     experiment = _experiment(what, data, metrics, timing, seed, name)
-    experiment = replace(experiment, race=race or experiment.race, budget=budget or experiment.budget)
+    experiment = replace(
+        experiment,
+        race=race or experiment.race,
+        budget=budget or experiment.budget,
+        judge=judge or experiment.judge,
+    )
     data = data if data is not None else load_dataset(experiment.dataset, split=experiment.split)
     plan, variants = _checked(experiment, data)
     store = store if store is not None else DiskStore(store_dir())
@@ -108,6 +120,8 @@ def run(
         raise InputError(
             "run: a limit in dollars cannot be held over a cluster's workers; leave scheduler out, or it"
         )
+    if scheduler and getattr(store, "records", False):
+        raise InputError("run: a cassette is recorded by one process; leave scheduler out, or replay")
     with watch(experiment, variants, plan, data, given, store, spending) as (context, finished):
         quality = do_quality(
             experiment, variants, plan, data, given, context, finished=finished, scheduler=scheduler
@@ -115,16 +129,30 @@ def run(
     base = experiment.sweep.base_label
     if base not in quality.variants:
         base = next(iter(quality.variants))
+    samples: Mapping[str, Samples] = {}
+    where: Mapping[str, Any] = machine()
+    untimed = ""
     try:
         samples, where = _time(experiment, quality, base, data, context, retime, scheduler)
-    except KeyboardInterrupt:  # the quality work is done, and is not lost
-        samples, where = {}, machine()
+    except (KeyboardInterrupt, Ended):  # the quality work is done, and is not lost
+        untimed = no_money(spending) if spending.refused else "the run was ended before"
+    except EvalkitError as error:
+        untimed = str(error)
+    if experiment.timing is not None and not samples:
+        untimed = untimed or "the run was ended before"
     scorer = Scorer(data, quality.done, context)
-    per_query, summary = tables(experiment, quality.variants, quality.plan, scorer, samples)
+    judged = judge_run(experiment, quality, scorer)
+    per_query, summary = tables(experiment, quality.variants, quality.plan, scorer, samples, judged)
+    prices = scorer.prices_used(quality.plan.wanted[label] for label in quality.variants)
+    if isinstance(store, Recording):
+        store.finished = not (quality.failed or quality.unfinished or untimed or spending.refused)
     manifest = {
-        **manifest_of(experiment, data, quality, base, samples, where),
+        **(known := manifest_of(experiment, data, quality, base, samples, where)),
+        "untimed": untimed,
+        **({"cassette": store.plain()} if isinstance(store, Recording) else {}),
+        "incomplete": {**known["incomplete"], **judged.notes},
         "spending": spending.plain(),
-        "prices": scorer.prices_used(quality.plan.wanted[label] for label in quality.variants),
+        "prices": [*prices, *(row for row in judged.prices if row not in prices)],
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 2),
     }
@@ -192,6 +220,7 @@ def _checked(experiment: Experiment, data: Dataset) -> tuple[Plan, dict[str, Var
     plan = plan_of(experiment, variants)
     faults = [fault for metric in experiment.metrics if (fault := _cannot(metric, experiment, data))]
     faults += without_price(variants, experiment.metrics, Prices.load())
+    faults += cannot_judge(experiment)
     if experiment.timing is not None and any(getattr(v.generate, "batched", False) for v in variants.values()):
         faults.append(
             "timing: a generator that hands in batches says nothing of latency; leave timing or batched out"
@@ -209,13 +238,21 @@ def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None
         return f"data set {data.name}: no reference answer has evidence spans, which {metric} needs; leave it out"
     if metric.needs == "answers" and not data.answers:
         return f"data set {data.name}: no reference answers, which {metric} needs; leave it out"
+    if metric.needs == "judge" and experiment.judge is None:
+        return (
+            f"metric {metric} needs a judge; give one (judge=Claude(...), in a spec judge: Claude), or leave it out"
+        )
+    if metric.needs in ("passages", "judge") and not applicable(data, metric):
+        return f"data set {data.name}: no query has the references that {metric} needs; leave it out"
     if isinstance(metric, StreamMetric) and refused(metric):
         return f"metric {metric} is a rate of requests served; an evaluation asks one after the other, so use replay"
     if metric.needs == "latency" and experiment.timing is None:
         return f"metric {metric} needs latencies; give timing too, or leave it out"
     if isinstance(metric, AnswerMetric):
         try:
-            metric.score([], [])
+            metric.score([], [], **dict.fromkeys(metric.context, ()))
+        except MissingPackage as error:
+            return f"metric {error}"
         except MetricError as error:
             return f"metric {error}; an evaluation cannot, so leave it out"
     return None

@@ -13,18 +13,30 @@ from evalkit.calls import Call
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
+from evalkit.evaluate.contexts import Contexts, applies_to
 from evalkit.evaluate.costing import prices_used, usage_of
 from evalkit.evaluate.nodes import Context, Result
 from evalkit.evaluate.timing import Samples, corpus_nodes
-from evalkit.metrics import CostMetric, Judged, Metric, PrecisionOmega, Qrels, StreamMetric, evaluate
+from evalkit.metrics import (
+    AnswerMetric,
+    Case,
+    CostMetric,
+    Judged,
+    JudgedMetric,
+    Metric,
+    PrecisionOmega,
+    Qrels,
+    StreamMetric,
+    evaluate,
+)
 from evalkit.metrics import Rankings as DocumentRankings
 from evalkit.stages.count import CountPrompts, Counts, CountTokens
 from evalkit.stages.counting import Tokens
 from evalkit.types import QUERY, Digest, Node, Origin
-from evalkit.values import Answers, Chunks, Queries, Rankings
+from evalkit.values import Answers, Chunks, Prompts, Queries, Rankings
 from evalkit.variants import Variant
 
-_SEAM = {"ranking": "retrieve", "spans": "retrieve", "answers": "answer", "cost": "answer"}
+_SEAM = {"ranking": "retrieve", "spans": "retrieve", "passages": "prompt", "answers": "answer", "cost": "answer"}
 PROMPT_TOKENS = "PromptTokens"
 PROMPT_COUNTER = Tokens()
 """Counts every system's prompts, whatever model answers: lengths compare, and the unit says whose tokens they are."""
@@ -66,9 +78,16 @@ def targets(variant: Variant, metrics: Sequence[Metric], timed: bool) -> dict[st
             if isinstance(metric, StreamMetric):
                 wanted["answer"] = seams["answer"]
             continue
+        if isinstance(metric, JudgedMetric):
+            wanted["prompt"] = seams["prompt"]
+            if "answer" in metric.reads:
+                wanted["answer"] = seams["answer"]
+            continue
         if metric.needs not in _SEAM:
             raise InputError(f"metric {metric} needs {metric.needs} records, which an evaluation does not make")
         wanted[_SEAM[metric.needs]] = seams[_SEAM[metric.needs]]  # type: ignore[index]
+        if getattr(metric, "context", ()):
+            wanted["prompt"] = seams["prompt"]
     if any(metric.needs == "answers" for metric in metrics):
         wanted[PROMPT_TOKENS] = Node(CountPrompts(PROMPT_COUNTER), (seams["prompt"],))
     for node in corpus_nodes(variant):
@@ -116,9 +135,8 @@ class Scorer:
         costs = [m for m in metrics if isinstance(m, CostMetric)]
         if costs:
             scored += self._costs(wanted, costs)
-        answers = [m for m in metrics if m.needs == "answers"]
-        if answers:
-            scored += self._answers(wanted, answers)
+        scored += self._answers(wanted, [m for m in metrics if isinstance(m, AnswerMetric)])
+        if any(m.needs == "answers" for m in metrics):
             counts = cast("Counts", self._load(wanted[PROMPT_TOKENS]))
             names = [self._asked[i] for i in self._sorted]
             tokens = counts.values[self._sorted].astype(np.float64)
@@ -185,24 +203,48 @@ class Scorer:
         """Return the rows of the price list that some systems' calls were priced by."""
         return prices_used((call for one in wanted for call in self.calls(one)), self.context.spending.prices)
 
-    def _answers(self, wanted: Mapping[str, Digest], metrics: Sequence[Metric]) -> list[Scored]:
-        result = self.done[wanted["answer"]]
-        given = cast("Answers", self.context.whole(result.blocks))
-        rows = [int(i) for i in self._sorted if self._asked[i] in self.data.answers]
-        names = [self._asked[i] for i in rows]
-        texts = [given.text[i] for i in rows]
-        references = [[a.text, *a.alternatives] for a in (self.data.answers[name] for name in names)]
-        return [
-            Scored(str(m), names, cast("Any", m).score(texts, references), m.unit, result.origin) for m in metrics
-        ]
+    def _answers(self, wanted: Mapping[str, Digest], metrics: Sequence[AnswerMetric]) -> list[Scored]:
+        """Score answers, and what went into their prompts; a query that a metric does not apply to has no value."""
+        scored = []
+        for m in metrics:
+            result = self.done[wanted[_SEAM[m.needs]]]
+            asked = set(applicable(self.data, m))
+            rows = [int(i) for i in self._sorted if self._asked[i] in asked]
+            names = [self._asked[i] for i in rows]
+            answers = cast("Answers", self._load(wanted["answer"])).text if m.needs == "answers" else None
+            texts = [answers[i] if answers is not None else "" for i in rows]
+            known = (self.data.answers.get(name) for name in names)
+            references = [[a.text, *a.alternatives] if a is not None else [] for a in known]
+            prompts = cast("Prompts", self._load(wanted["prompt"])) if m.context else None
+            context = {name: self._contexts.named(name, names, cast("Prompts", prompts), rows) for name in m.context}
+            values = m.score(texts, references, **context)
+            kept = np.flatnonzero(~np.isnan(values))
+            scored.append(Scored(str(m), [names[i] for i in kept], values[kept], m.unit, result.origin))
+        return scored
+
+    @cached_property
+    def _contexts(self) -> Contexts:
+        return Contexts(self.data)
+
+    @property
+    def asked(self) -> Sequence[str]:
+        """The queries, in the order of asking."""
+        return self._asked
+
+    def cases(self, wanted: Mapping[str, Digest]) -> dict[str, Case]:
+        """Return what a judge sees of one system, by query."""
+        answers = cast("Answers", self._load(wanted["answer"])) if "answer" in wanted else None
+        return self._contexts.cases(self._asked, cast("Prompts", self._load(wanted["prompt"])), answers)
 
 
 def applicable(data: Dataset, metric: Metric) -> list[str]:
-    """Return the queries that a metric has a value for: all, those judged, answered, or answered with evidence."""
+    """Return the queries that a metric has a value for: all, those judged, answered, or with evidence or contexts."""
     if metric.needs == "ranking":
         return [query for query in data.queries.id if query not in set(data.unjudged)]
     if metric.needs == "cost":
         return list(data.queries.id)
+    if metric.needs in ("passages", "judge"):
+        return applies_to(data, metric)
     answered = [query for query in data.queries.id if query in data.answers]
     return answered if metric.needs == "answers" else [query for query in answered if data.answers[query].evidence]
 

@@ -20,8 +20,8 @@ Grid = tuple[list[str], list[list[str]], list[str]]
 
 _VERDICT = "verdict"
 _MOST_STOPPED = 5
-_EXACT = ("chunks", "share")
-"""Units of what is counted of a corpus, with nothing uncertain about it."""
+_EXACT = ("chunks", "share", "calls", "tokens in all", "$ in all")
+"""Units of what is counted of a corpus or of a judge's calls, with nothing uncertain about it."""
 _VERDICTS = {"better": "#1a7f37", "worse": "#c0392b", "equivalent": "#57606a", "inconclusive": "#57606a"}
 
 
@@ -34,11 +34,11 @@ def number(value: float, unit: str) -> str:
     """Print a number with the digits its unit deserves."""
     if not math.isfinite(value):
         return "?" if math.isnan(value) else "∞" if value > 0 else "-∞"
-    if unit == "chunks" or unit.endswith("tokens"):
+    if unit in ("chunks", "calls", "tokens in all") or unit.endswith("tokens"):
         return f"{value:,.0f}"
     if unit == "ms":
         return f"{value:.1f}"
-    if unit == "$":
+    if unit in ("$", "$ in all"):
         return f"{value:.4g}"
     return f"{value:.1%}" if unit == "share" else f"{value:.3f}"
 
@@ -111,8 +111,8 @@ def left_out_notes(manifest: Mapping[str, Any]) -> list[str]:
         notes.append(f"PARTIAL: the run was ended {early}; {len(unfinished)} systems are not finished: {named}")
     if unpaid := manifest.get("unpaid"):
         notes.append(f"PARTIAL: {unpaid}")
-    if manifest.get("untimed"):
-        notes.append("PARTIAL: the run was ended before latency was taken")
+    if untimed := manifest.get("untimed"):
+        notes.append(f"PARTIAL: no latency was taken: {untimed}")
     notes += [f"incomplete: {gap} ({count} times)" for gap, count in manifest.get("incomplete", {}).items()]
     return notes
 

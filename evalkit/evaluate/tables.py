@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ import numpy as np
 
 from evalkit.columns import Array
 from evalkit.evaluate.experiment import Experiment
+from evalkit.evaluate.judged import bill_rows, rows_of
+from evalkit.evaluate.judged import per_query as judged_per_query
+from evalkit.evaluate.judging import NOT_JUDGED, JudgedRun
 from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.results import SUMMARY_COLUMNS
 from evalkit.evaluate.score import Scored, Scorer, latencies
@@ -22,8 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LATENCY = (Mean, P50, P95, P99)
+_COSTS = ("$", "tokens")
 _AT_ONCE = 256
 """Columns resampled together: each takes 10,000 numbers several times over."""
+_UNDEFINED = Estimate(math.nan, -math.inf, math.inf, 0, "undefined: it applies to no query")
 
 
 def tables(
@@ -32,6 +38,7 @@ def tables(
     plan: Plan,
     scorer: Scorer,
     samples: Mapping[str, Samples],
+    judged: JudgedRun = NOT_JUDGED,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score every variant; return the table per query and the summary."""
     import pandas as pd
@@ -45,6 +52,13 @@ def tables(
         per_query += [(label, one.queries, one.metric, one.values) for one in scored[label]]
         means = [(one, estimates[label, one.metric]) for one in scored[label]]
         summary += [(*own, one.metric, *_numbers(mean), one.unit, one.origin) for one, mean in means]
+        for found in judged.scores.get(label, ()):
+            per_query += [(label, *columns) for columns in judged_per_query(found)]
+            judged_rows = [*rows_of(found, experiment.seed)]
+            summary += [(*own, m, *_numbers(e), unit, judged.origins[label]) for m, e, unit in judged_rows]
+        if label in judged.bills:
+            spent = bill_rows(judged.bills[label], len(scorer.asked))
+            summary += [(*own, m, *_numbers(e), unit, judged.origins[label]) for m, e, unit in spent]
         for fact in scorer.facts(plan.wanted[label], _max_length(variant)):
             summary.append((*own, fact.metric, fact.value, fact.value, fact.value, fact.n, fact.unit, "measured"))
         if label in samples:
@@ -74,8 +88,15 @@ def _intervals(scored: Mapping[str, Sequence[Scored]], seed: int) -> dict[tuple[
         for start in range(0, len(distinct), _AT_ONCE):
             some = distinct[start : start + _AT_ONCE]
             matrix = np.column_stack([np.frombuffer(values) for values in some])
+            if not matrix.size:
+                estimates |= dict.fromkeys(columns[some[0]], _UNDEFINED)
+                continue
             for values, estimate in zip(some, mean_intervals(matrix, seed=seed), strict=True):
                 estimates |= dict.fromkeys(columns[values], estimate)
+    free = {(label, one.metric): one for label, found in scored.items() for one in found if one.unit in _COSTS}
+    for key, one in free.items():
+        if not one.values.any():  # nothing was called: that is counted, and no share that might have been otherwise
+            estimates[key] = Estimate(0.0, 0.0, 0.0, len(one.values), "no call was made")
     return estimates
 
 

@@ -41,7 +41,8 @@ def watch(
     spending: Spending | None = None,
 ) -> Iterator[tuple[Context, Finished]]:
     """Yield a run's context and whom to tell of finished nodes; where nobody looks, nothing is shown or scored."""
-    alone = not shown() or len(variants) < 2 or experiment.race is not None
+    unscored = experiment.metrics[0].needs in ("judge", "latency")  # known when all systems are done
+    alone = not shown() or len(variants) < 2 or experiment.race is not None or unscored
     with (_bar if alone or in_notebook() else _live)(plan_blocks(plan, given)) as (bar, show):
         context = Context(store, lambda node: bar.update(1), spending=spending or Spending())
         if alone:

@@ -13,8 +13,11 @@ from evalkit.metrics import (
     graded,
     grammar,
     grounding,
+    judged,
     judgements,
     latency,
+    ragas,
+    ragas_contexts,
     ranking,
     rankings,
     spans,
@@ -31,8 +34,11 @@ from evalkit.metrics.graded import *  # noqa: F403
 from evalkit.metrics.grammar import *  # noqa: F403
 from evalkit.metrics.grammar import concrete
 from evalkit.metrics.grounding import *  # noqa: F403
+from evalkit.metrics.judged import *  # noqa: F403
 from evalkit.metrics.judgements import *  # noqa: F403
 from evalkit.metrics.latency import *  # noqa: F403
+from evalkit.metrics.ragas import *  # noqa: F403
+from evalkit.metrics.ragas_contexts import *  # noqa: F403
 from evalkit.metrics.ranking import *  # noqa: F403
 from evalkit.metrics.rankings import *  # noqa: F403
 from evalkit.metrics.spans import *  # noqa: F403
@@ -50,8 +56,11 @@ __all__ += evaluation.__all__
 __all__ += graded.__all__
 __all__ += grammar.__all__
 __all__ += grounding.__all__
+__all__ += judged.__all__
 __all__ += judgements.__all__
 __all__ += latency.__all__
+__all__ += ragas.__all__
+__all__ += ragas_contexts.__all__
 __all__ += ranking.__all__
 __all__ += rankings.__all__
 __all__ += spans.__all__

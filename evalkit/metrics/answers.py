@@ -35,9 +35,18 @@ def normalise(text: str) -> str:
 
 @dataclass(frozen=True)
 class AnswerMetric(Metric):
-    """A metric of predicted answers."""
+    """A metric of predicted answers.
+
+    Attributes
+    ----------
+    context : tuple of str
+        What `score` needs beside answers and references and an evaluation hands over by name: ``contexts`` (the
+        passages of the prompt), ``context_ids`` (their documents), ``reference_contexts`` (texts that hold the
+        answer), ``reference_ids`` (relevant documents).
+    """
 
     needs: ClassVar[Need] = "answers"
+    context: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def score(self, predictions: Sequence[str], references: Sequence[Sequence[str]], **context: Any) -> Floats:

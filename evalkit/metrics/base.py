@@ -11,7 +11,7 @@ from evalkit.errors import InputError
 
 __all__ = ["Definition", "Estimate", "Metric", "MetricError", "Need"]
 
-Need = Literal["ranking", "spans", "answers", "latency", "caching", "cost"]
+Need = Literal["ranking", "spans", "passages", "answers", "judge", "latency", "caching", "cost"]
 
 
 class MetricError(InputError, ValueError):

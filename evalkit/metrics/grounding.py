@@ -94,6 +94,8 @@ class Supported(AnswerMetric):
     """
 
     ngram: int = 1
+
+    context: ClassVar[tuple[str, ...]] = ("contexts",)
     definition: ClassVar[Definition] = Definition(
         formula="n-grams of the normalised answer that occur in its context / n-grams of the answer",
         source="Adlakha et al., Evaluating correctness and faithfulness of instruction-following models for "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from paid import Paid
 from toys import CALLS, calls, dense, keywords
 
 from evalkit.datasets import Traffic
 from evalkit.errors import InputError
-from evalkit.evaluate import prompts
+from evalkit.evaluate import ask, prompts
 from evalkit.stages import History, TopK
+from evalkit.values import Prompt
 
 ROWS = [
     {"at": 3.0, "text": "Where is it?", "answer": "There.", "conversation": "c", "turn": 1},
@@ -44,3 +46,15 @@ def test_without_traffic_or_text_there_is_nothing_to_ask(tiny, store):
         prompts(dense(), tiny, store=store)
     with pytest.raises(InputError, match="has no text"):
         prompts(dense(), tiny, Traffic.of([{"at": 0.0, "prompt_tokens": 5}]), store=store)
+
+
+def test_each_prompt_is_a_call_of_its_own_in_order_and_a_repeat_is_another_sample(tmp_path, monkeypatch, store):
+    monkeypatch.setenv(CALLS, str(tmp_path / "calls"))
+    one, two = (Prompt(text, ("",), ("a b",), ("d",)) for text in ("one?", "two?"))
+    answers = ask(Paid(), [one, two, one], at_once=1, store=store)
+    assert calls() == ["one?", "two?", "one?"]
+    assert [answer.call.usage.output for answer in answers] == [500] * 3
+    ask(Paid(), [one, one, two, two], store=store)
+    assert calls()[3:] == ["two?"]
+    with pytest.raises(InputError, match="at_once is 0"):
+        ask(Paid(), [one], at_once=0)

@@ -302,7 +302,8 @@ def test_intervals_hold_their_mean_and_depend_on_the_seed_alone(tiny, tmp_path):
         (["TokenF1"], {"answers": {}}, "data set small: no reference answers, which TokenF1 needs; leave it out"),
         (["P90"], {}, "metric P90 needs latencies; give timing too, or leave it out"),
         (["SemanticSimilarity"], {}, "metric SemanticSimilarity: no embedding function"),
-        (["Supported"], {}, "metric Supported: none contexts"),
+        (["RagasIDContextRecall"], {"qrels": {"q1": {"d1": 0}}, "answers": {}}, "no query has the references"),
+        (["Faithfulness"], {}, "metric Faithfulness needs a judge; give one (judge=Claude(...)"),
         (["MRR@10", "NDGC@10"], {}, "unknown metric 'NDGC', did you mean 'nDCG'?"),
     ],
 )

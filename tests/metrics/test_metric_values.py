@@ -17,6 +17,8 @@ from evalkit.metrics.latency import LatencyMetric
 SAMPLES = {"cutoff": 5, "stage": "embed", "model": "claude", "kind": "input", "since": "call", "q": 0.25}
 SAMPLES |= {"gain": "exp", "min_relevance": 2, "persistence": 0.5, "max_grade": 3, "ngram": 2, "on": "all"}
 SAMPLES |= {"total": 900.0, "first_token": 100.0, "inter_token": 9.5}
+SAMPLES |= {"repeats": 3, "questions": 2, "embedder": "intfloat/e5-small", "distance": "jaro", "rouge": "rouge1"}
+SAMPLES |= {"mode": "recall", "words": 5, "threshold": 0.75}
 
 
 def variations(cls: type[Metric]) -> list[Metric]:
@@ -51,7 +53,7 @@ def test_a_metric_carries_direction_unit_range_and_definition(cls):
     metric = cls()
     low, high = metric.range
     assert low < high
-    assert metric.needs in {"ranking", "spans", "answers", "latency", "caching", "cost"}
+    assert metric.needs in {"ranking", "spans", "passages", "answers", "judge", "latency", "caching", "cost"}
     assert metric.unit in {"", "ms", "s", "1/s", "$", "tokens"}
     assert isinstance(metric.higher_is_better, bool)
     assert metric.definition.formula
@@ -134,6 +136,6 @@ def test_a_new_metric_is_one_class():
 def test_importing_metrics_loads_no_heavy_package():
     code = (
         "import sys, evalkit.metrics; "
-        "print([m for m in ('pandas', 'scipy', 'torch', 'mlflow', 'matplotlib') if m in sys.modules])"
+        "print([m for m in ('pandas', 'scipy', 'torch', 'mlflow', 'matplotlib', 'ragas') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

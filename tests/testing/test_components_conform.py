@@ -24,7 +24,11 @@ def name(value):
 
 
 EXPORTED = [component for module in (stages, llm, layers) for component in examples(module)]
-SERVED = {"Claude", "OpenAICompatible", "OpenAIEmbeddings"}  # needs a server: its own tests run the suite over a loopback one
+SERVED = {
+    "Claude",
+    "OpenAICompatible",
+    "OpenAIEmbeddings",
+}  # needs a server: its own tests run the suite over a loopback one
 PAIRS = [(component, role) for component in EXPORTED for role in roles(component) if name(component) not in SERVED]
 
 

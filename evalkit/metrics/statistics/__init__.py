@@ -4,6 +4,7 @@ Every random draw comes from a seed, and resampled sums are exact (see `resampli
 the same numbers in every process. `statistics.calibration` lists what each method was measured to do.
 """
 
+from evalkit.metrics.statistics.agreement import Agreement, kappa
 from evalkit.metrics.statistics.comparison import compare, paired
 from evalkit.metrics.statistics.intervals import mean_interval, mean_intervals, quantile_interval
 from evalkit.metrics.statistics.mixes import unpaired
@@ -13,11 +14,13 @@ from evalkit.metrics.statistics.proportions import (
     mcnemar,
     proportion_interval,
 )
+from evalkit.metrics.statistics.repeats import filled_mean, repeat_noise, repeated_mean
 from evalkit.metrics.statistics.resampling import bootstrap_means, randomisation_p
 from evalkit.metrics.statistics.stability import Stability, pareto_front, pareto_stability, rank_stability
 from evalkit.metrics.statistics.verdicts import Comparison, Verdict, holm
 
 __all__ = [
+    "Agreement",
     "Comparison",
     "McNemar",
     "Stability",
@@ -25,7 +28,9 @@ __all__ = [
     "bootstrap_means",
     "clustered_proportion_interval",
     "compare",
+    "filled_mean",
     "holm",
+    "kappa",
     "mcnemar",
     "mean_interval",
     "mean_intervals",
@@ -36,5 +41,7 @@ __all__ = [
     "quantile_interval",
     "randomisation_p",
     "rank_stability",
+    "repeat_noise",
+    "repeated_mean",
     "unpaired",
 ]
