@@ -124,6 +124,16 @@ class Call:
         if not all(map(math.isfinite, times)) or any(b < a for a, b in pairwise(times)):
             raise InputError(f"a call to {self.model or 'a model'}: its times run backwards or are none")
 
+    @property
+    def used(self) -> TokenUsage:
+        """Tokens of all tries, as far as is known."""
+        return sum((attempt.usage for attempt in self.attempts), self.usage)
+
+    @property
+    def at_least(self) -> bool:
+        """Whether `used` is a lower bound: the final usage of a try did not arrive."""
+        return not self.complete or any(attempt.usage != TokenUsage() for attempt in self.attempts)
+
     def plain(self) -> dict[str, Any]:
         """Return the call as JSON-ready data."""
         return asdict(self) | {"pieces": list(self.pieces), "attempts": [asdict(a) for a in self.attempts]}

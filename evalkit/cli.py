@@ -8,8 +8,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evalkit._version import __version__
 from evalkit.cassette_cli import add_cassette_commands, add_cassette_options, store_with_cassette
@@ -196,8 +197,10 @@ def _run(options: argparse.Namespace) -> int:
         first = "make ui (or evalkit ui), then " if ui_command() else ""
         _say(f"MLflow   {first}{ui_url(experiment=results.name)}")
     if results.manifest["spending"]["calls"]:
-        _say(f"spent    {_spent(results.manifest['spending'])}")
-    gaps = ("failed", "unfinished", "untimed", "unpaid")
+        from evalkit.evaluate.spending import spent_words
+
+        _say(f"spent    {spent_words(results.manifest['spending'])}")
+    gaps = ("failed", "unfinished", "untimed", "unpaid", "unjudged")
     refused = results.manifest["spending"]["refused"]
     return FAILED if refused or any(results.manifest[gap] for gap in gaps) else DONE
 
@@ -214,16 +217,10 @@ def _budget(experiment: Experiment, dollars: float | None) -> SweepBudget | None
 
 
 def _dollars(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no amount; give a number above 0")
-    return value
-
-
-def _spent(spending: dict[str, Any]) -> str:
-    failed = f", {spending['failed']} failed" if spending["failed"] else ""
-    broken = f", {spending['interrupted']} broke off" if spending["interrupted"] else ""
-    return f"${spending['dollars']:.4f} on {spending['calls']} calls{failed}{broken}"
+    with suppress(ValueError):
+        if 0 < (value := float(text)) < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"'{text}' is no amount; give a number of dollars above 0")
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -161,7 +161,7 @@ def _room(op: Op, texts: Sequence[str], spending: Spending | None) -> Iterator[N
     try:
         with spending.room_now(bound):
             yield
-            spending.add_dollars(bound)
+            spending.add_at_most(bound)
     except OverBudget:
         raise Ended from None
 

@@ -76,11 +76,14 @@ class JudgeBill:
         Tries that were given up included.
     dollars : float or None
         None where the price list does not know the judge's model.
+    complete : bool
+        Whether the final usage of every try arrived; if not, tokens and dollars are lower bounds.
     """
 
     calls: int
     usage: TokenUsage
     dollars: float | None
+    complete: bool = True
 
 
 def as_judge(generator: Generator) -> Generator:
@@ -199,8 +202,9 @@ class Bench:
         }
         calls = [self.calls[key] for key in sorted(asked) if key in self.calls]
         made = [call for call in calls if call is not None]
-        usage = sum((attempt.usage for call in made for attempt in call.attempts), TokenUsage())
-        return JudgeBill(len(calls), sum((call.usage for call in made), usage), _dollars(made, self.context))
+        usage = sum((call.used for call in made), TokenUsage())
+        whole = not any(call.at_least for call in made)
+        return JudgeBill(len(calls), usage, _dollars(made, self.context), whole)
 
 
 def _dollars(calls: Sequence[Call], context: Context) -> float | None:

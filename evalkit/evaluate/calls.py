@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from evalkit import fingerprint
 from evalkit.calls import INTERRUPTED, Call, CallFailed
 from evalkit.clock import BatchClock, run_async
 from evalkit.errors import EvalkitError
+from evalkit.evaluate.batching import answer_in_batches
 from evalkit.evaluate.journalled import calls_of
 from evalkit.evaluate.spending import OverBudget, Spending
 from evalkit.llm.keys import asked as as_asked
 from evalkit.llm.keys import call_key
-from evalkit.types import BatchGenerator, Digest, Generator, Store
+from evalkit.types import Digest, Generator, Store
 from evalkit.values import Answer, Prompt
 
 AT_ONCE = 8
 _FAILURES_IN_A_ROW = 5
-_IN_A_BATCH = 10_000
-_GONE = "404"
 _one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
 
 
@@ -65,7 +64,7 @@ class Caller:
     ) -> None:
         self.generator, self.journal, self.ended = generator, calls_of(store), ended
         self.spending = spending if spending is not None else Spending()
-        self._clock = BatchClock()
+        self.clock = BatchClock()
         self.at_once = AT_ONCE if at_once is None else at_once
         self._limit = asyncio.Semaphore(self.at_once)
         self._under_way: dict[Digest, asyncio.Task[Answer]] = {}
@@ -110,93 +109,36 @@ class Caller:
             if self.ended():
                 raise Ended
             try:
-                async with self.spending.room(self._bound(asked)):
+                async with self.spending.room(self.bound(asked)):
                     if self.ended():
                         raise Ended
-                    answer = await self.generator(asked.prompt, asked.sample, self._clock)
-                    self._count(answer.call)
+                    answer = await self.generator(asked.prompt, asked.sample, self.clock)
+                    self.keep(key, asked, answer)
             except OverBudget:
                 raise Ended from None
             except CallFailed as failure:
-                self._count(failure.call, failed=True)
-                self._given_up(key, asked, failure.call, _told(failure))
+                self.failed(key, asked, failure)
                 raise
-        self.keep(key, asked, answer)
         return answer
 
     def keep(self, key: Digest, asked: Asked, answer: Answer) -> None:
-        """Write an answer into the journal; one whose stream broke is no answer to be found again."""
+        """Count an answer and write it into the journal; one whose stream broke is no answer to be found again."""
+        self._count(answer.call)
         if answer.call is not None and answer.call.stop == INTERRUPTED:
             self._given_up(key, asked, answer.call, {"text": answer.text, "cited": list(answer.cited)})
         else:
             self.journal.record(key, {**answer.plain(), **as_asked(self.generator, *asked)})
 
+    def failed(self, key: Digest, asked: Asked, failure: CallFailed) -> None:
+        """Count a call that got no answer, and write down what it used."""
+        self._count(failure.call, failed=True)
+        self._given_up(key, asked, failure.call, _told(failure))
+
     async def batch(self, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | CallFailed]:
-        """Have calls made together by a generator that can; a batch that an earlier run handed in is fetched."""
-        generator = cast("BatchGenerator", self.generator)
-        answers = self._recorded(todo)
-        todo = {key: asked for key, asked in todo.items() if key not in answers}
-        for name, keys in (await self._handed_in(generator, todo)).items():
-            asked = [todo.get(key) for key in keys]
-            places = {i: one for i, one in enumerate(asked) if one is not None}
-            fetched = await self._fetch(generator, name, keys, [places.get(i, _NOBODY) for i in range(len(keys))])
-            for i, one in places.items():
-                got = answers[keys[i]] = fetched[i]
-                self._count(got.call, failed=isinstance(got, CallFailed))
-                if isinstance(got, CallFailed):
-                    self._given_up(keys[i], one, got.call, _told(got))
-                    self._no_longer(name, [keys[i]])
-                else:
-                    self.keep(keys[i], one, got)
-        return answers
-
-    async def _fetch(
-        self, generator: BatchGenerator, name: str, keys: Sequence[Digest], asked: Sequence[Asked]
-    ) -> Mapping[int, Answer | CallFailed]:
-        try:
-            return await generator.fetch(name, asked, self._clock)
-        except CallFailed as failure:
-            if failure.call.stop.startswith(_GONE):
-                self._no_longer(name, keys)
-            raise
-
-    async def _handed_in(self, generator: BatchGenerator, todo: Mapping[Digest, Asked]) -> dict[str, list[Digest]]:
-        """Hand in what is not handed in yet; return every batch's name and keys, in their places."""
-        found: dict[str, list[Digest]] = {}
-        fresh, times = [], {}
-        for key in todo:
-            entry, times[key] = self._noted(key)
-            if entry is None:
-                fresh.append(key)
-            else:
-                found.setdefault(entry["batch"], list(entry["keys"]))
-        for start in range(0, len(fresh), _IN_A_BATCH):
-            if self.ended():
-                raise Ended
-            keys = fresh[start : start + _IN_A_BATCH]
-            some = [todo[key] for key in keys]
-            try:
-                async with self.spending.room(sum(map(self._bound, some))):
-                    name = await generator.hand_in(some, self._clock)
-            except OverBudget:
-                raise Ended from None
-            # before anything is waited for: whoever goes on after a kill fetches it
-            self.journal.record_all({_note(key, times[key]): {"batch": name, "keys": keys} for key in keys})
-            found[name] = keys
-        return found
-
-    def _noted(self, key: Digest) -> tuple[Mapping[str, Any] | None, int]:
-        """The batch that a call is in, or None; and how many batches it was in that gave it no answer."""
-        times = 0
-        while entry := self.journal.recall([_note(key, times)]).get(_note(key, times)):
-            if not self.journal.recall([_over(entry["batch"], key)]):
-                return entry, times
-            times += 1
-        return None, times
-
-    def _no_longer(self, batch: str, keys: Sequence[Digest]) -> None:
-        """Note that a batch has no answer to some calls: the next run hands them in anew."""
-        self.journal.record_all({_over(batch, key): {"batch": batch} for key in keys})
+        """Have calls made together by a generator that can; see `answer_in_batches`."""
+        recorded = self._recorded(todo)
+        rest = {key: asked for key, asked in todo.items() if key not in recorded}
+        return recorded | await answer_in_batches(self, rest)
 
     def _recorded(self, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | CallFailed]:
         """Return what is recorded of calls that never got a whole answer."""
@@ -213,7 +155,8 @@ class Caller:
         entry = self.journal.before(key, as_asked(self.generator, *asked))
         return Answer.read(entry) if entry is not None else None
 
-    def _bound(self, asked: Asked) -> float:
+    def bound(self, asked: Asked) -> float:
+        """Return the most dollars that a call can cost; 0 where nobody set a limit."""
         if not self._paid or self.spending.limit is None:  # nobody asks what an unlisted model may cost
             return 0.0
         return float(self.generator.at_most(asked.prompt))  # type: ignore[attr-defined]
@@ -227,19 +170,8 @@ class Caller:
         self.journal.record(fingerprint.digest(["given up", key, call.plain()]), entry)
 
 
-_NOBODY = Asked(Prompt("", (), (), ()), 0)
-
-
 def _told(failure: CallFailed) -> dict[str, object]:
     return {"error": str(failure), "final": failure.final}
-
-
-def _note(key: Digest, times: int) -> Digest:
-    return fingerprint.digest(["in batch", key, times])
-
-
-def _over(batch: str, key: Digest) -> Digest:
-    return fingerprint.digest(["no longer in batch", batch, key])
 
 
 def answer_all(caller: Caller, wanted: Sequence[Asked], missing: list[str]) -> list[Answer]:

@@ -13,6 +13,7 @@ judgements took in all, apart from what the system took.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -71,7 +72,7 @@ def rows_of(judgements: Judgements, seed: int) -> Iterator[Row]:
 
 
 def bill_rows(bill: JudgeBill, queries: int) -> Iterator[Row]:
-    """Yield what a system's judgements took; exact, so without an interval."""
+    """Yield what a system's judgements took: counted, or open above where a final usage did not arrive."""
     spent: Mapping[str, tuple[float | None, str]] = {
         "JudgeCalls": (float(bill.calls), "calls"),
         "JudgeTokens": (float(bill.usage.prompt + bill.usage.output), "tokens in all"),
@@ -79,7 +80,9 @@ def bill_rows(bill: JudgeBill, queries: int) -> Iterator[Row]:
     }
     for name, (value, unit) in spent.items():
         if value is not None:
-            yield Row(name, Estimate(value, value, value, queries, "counted"), unit)
+            known = bill.complete or name == "JudgeCalls"
+            high, how = (value, "counted") if known else (math.inf, "a lower bound: a final usage did not arrive")
+            yield Row(name, Estimate(value, value, high, queries, how), unit)
 
 
 def _ends(judgements: Judgements) -> tuple[float, float]:

@@ -40,6 +40,8 @@ class JudgedRun:
         Of the price list, by which the judge's calls were priced.
     replayed : bool
         Whether any of the judge's answers came out of a cassette.
+    left : int
+        Judgements that were not made any more.
     """
 
     scores: Mapping[str, list[Judgements]] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class JudgedRun:
     notes: Mapping[str, int] = field(default_factory=dict)
     prices: Sequence[Mapping[str, Any]] = ()
     replayed: bool = False
+    left: int = 0
 
 
 NOT_JUDGED = JudgedRun()
@@ -139,4 +142,5 @@ def judge_all(
                 notes[f"{label}: {one.metric} was not judged any more"] += one.left
     prices = prices_used(bench.calls.values(), context.spending.prices)
     replayed = bench.caller.journal.replayed
-    return JudgedRun(scores, bills, notes=dict(notes), prices=prices, replayed=replayed)
+    left = sum(one.left for found in scores.values() for one in found)
+    return JudgedRun(scores, bills, notes=dict(notes), prices=prices, replayed=replayed, left=left)

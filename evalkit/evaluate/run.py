@@ -12,7 +12,7 @@ from typing import Any
 from evalkit.datasets import Dataset, load_dataset
 from evalkit.errors import EvalkitError, InputError, InputErrors
 from evalkit.evaluate.calls import Ended
-from evalkit.evaluate.costing import without_price
+from evalkit.evaluate.costing import lower_bounds, usage_of, without_price
 from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
 from evalkit.evaluate.judging import cannot_judge, judge_run
 from evalkit.evaluate.manifest import manifest_of
@@ -25,11 +25,11 @@ from evalkit.evaluate.score import Scorer, applicable
 from evalkit.evaluate.spending import Spending
 from evalkit.evaluate.streams import refused
 from evalkit.evaluate.tables import tables
-from evalkit.evaluate.timing import Samples, Timing, measure
+from evalkit.evaluate.timing import Samples, Timing, measure, origins
 from evalkit.evaluate.watch import watch
 from evalkit.llm.pricing import Prices
 from evalkit.machine import machine
-from evalkit.metrics import AnswerMetric, Metric, MetricError, StreamMetric, parse
+from evalkit.metrics import AnswerMetric, CostMetric, Metric, MetricError, StreamMetric, parse
 from evalkit.metrics.racing import Race
 from evalkit.metrics.ragas import MissingPackage
 from evalkit.paths import store_dir
@@ -37,7 +37,10 @@ from evalkit.progress import progress
 from evalkit.store import DiskStore
 from evalkit.sweep import Sweep, SweepBudget
 from evalkit.types import Digest, Generator, Store
+from evalkit.values import Prompt
 from evalkit.variants import Variant
+
+_EARLY = "the run was ended before"
 
 
 def run(
@@ -134,24 +137,30 @@ def run(
     untimed = ""
     try:
         samples, where = _time(experiment, quality, base, data, context, retime, scheduler)
-    except (KeyboardInterrupt, Ended):  # the quality work is done, and is not lost
-        untimed = no_money(spending) if spending.refused else "the run was ended before"
+    except KeyboardInterrupt:  # the quality work is done, and is not lost
+        context.stop.set()
+        untimed = _EARLY
+    except Ended:
+        untimed = no_money(spending) if spending.refused else _EARLY
     except EvalkitError as error:
         untimed = str(error)
     if experiment.timing is not None and not samples:
-        untimed = untimed or "the run was ended before"
+        untimed = untimed or _EARLY
     scorer = Scorer(data, quality.done, context)
     judged = judge_run(experiment, quality, scorer)
     per_query, summary = tables(experiment, quality.variants, quality.plan, scorer, samples, judged)
+    made = {label: scorer.calls(quality.plan.wanted[label]) for label in quality.variants}
     prices = scorer.prices_used(quality.plan.wanted[label] for label in quality.variants)
     if isinstance(store, Recording):
         store.finished = not (quality.failed or quality.unfinished or untimed or spending.refused)
     manifest = {
         **(known := manifest_of(experiment, data, quality, base, samples, where)),
         "untimed": untimed,
+        "unjudged": judged.left,
         **({"cassette": store.plain()} if isinstance(store, Recording) else {}),
-        "incomplete": {**known["incomplete"], **judged.notes},
-        "spending": spending.plain(),
+        "incomplete": {**known["incomplete"], **lower_bounds(made), **judged.notes},
+        "spending": {**spending.plain(), "counted": not scheduler},
+        "stated times": [label for label, variant in quality.variants.items() if samples and origins(variant)],
         "prices": [*prices, *(row for row in judged.prices if row not in prices)],
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 2),
@@ -220,6 +229,8 @@ def _checked(experiment: Experiment, data: Dataset) -> tuple[Plan, dict[str, Var
     plan = plan_of(experiment, variants)
     faults = [fault for metric in experiment.metrics if (fault := _cannot(metric, experiment, data))]
     faults += without_price(variants, experiment.metrics, Prices.load())
+    if experiment.budget is not None and experiment.budget.dollars is not None:
+        faults += sorted({fault for v in variants.values() for fault in _without_bound(v.generate)})
     faults += cannot_judge(experiment)
     if experiment.timing is not None and any(getattr(v.generate, "batched", False) for v in variants.values()):
         faults.append(
@@ -228,6 +239,17 @@ def _checked(experiment: Experiment, data: Dataset) -> tuple[Plan, dict[str, Var
     if faults:
         raise InputErrors(faults)
     return plan, variants
+
+
+def _without_bound(generator: Generator) -> list[str]:
+    """Say why nothing bounds what a paid generator may cost, where there is a limit."""
+    if not getattr(generator, "paid", False):
+        return []
+    try:
+        generator.at_most(Prompt("", (), (), ()))  # type: ignore[attr-defined]
+    except InputError as error:
+        return [f"budget: {error}"]
+    return []
 
 
 def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None:
@@ -248,6 +270,11 @@ def _cannot(metric: Metric, experiment: Experiment, data: Dataset) -> str | None
         return f"metric {metric} is a rate of requests served; an evaluation asks one after the other, so use replay"
     if metric.needs == "latency" and experiment.timing is None:
         return f"metric {metric} needs latencies; give timing too, or leave it out"
+    if isinstance(metric, CostMetric):
+        try:
+            metric.per_query(usage_of([], Prices(())))
+        except MetricError as error:
+            return f"metric {error}"
     if isinstance(metric, AnswerMetric):
         try:
             metric.score([], [], **dict.fromkeys(metric.context, ()))

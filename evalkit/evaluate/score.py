@@ -191,7 +191,8 @@ class Scorer:
 
     def _costs(self, wanted: Mapping[str, Digest], metrics: Sequence[CostMetric]) -> list[Scored]:
         result = self.done[wanted["answer"]]
-        usage = usage_of(self.calls(wanted), self.context.spending.prices)
+        priced = any(m.unit == "$" for m in metrics)
+        usage = usage_of(self.calls(wanted), self.context.spending.prices, priced=priced)
         names = [self._asked[i] for i in self._sorted]
         return [Scored(str(m), names, m.per_query(usage)[self._sorted], m.unit, result.origin) for m in metrics]
 

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from evalkit.evaluate.calls import AT_ONCE
+
 if TYPE_CHECKING:
     from evalkit.evaluate.costs import Costs
     from evalkit.evaluate.nodes import Result
@@ -82,6 +84,11 @@ def _notes(results: Results) -> list[str]:
     if left_out := data.get("queries without evidence"):
         notes.append(f"{len(left_out)} without evidence, left out of span metrics: {', '.join(left_out[:5])}")
     notes += left_out_notes(results.manifest)
+    if stated := results.manifest.get("stated times"):
+        notes.append(
+            f"times of {', '.join(stated)}: the model's part is what its calls state; real calls are made up to "
+            f"{AT_ONCE} at a time, and their retries count."
+        )
     control = results.manifest.get("control")
     if control:
         notes.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -17,6 +17,22 @@ _PAUSE = 0.02
 
 class OverBudget(Exception):
     """The next call could pass the limit; it is not made."""
+
+
+def spent_words(spending: Mapping[str, Any]) -> str:
+    """Say what a run spent, and how far that is known."""
+    if not spending.get("counted", True):
+        return "not counted: the calls were made by a cluster's workers"
+    named = {"failed": "failed", "interrupted": "broke off"}
+    notes = [f"{spending[key]:,} {words}" for key, words in named.items() if spending[key]]
+    doubts = {
+        "incomplete": "of {:,} the final usage did not arrive: at least this",
+        "unpriced": "{:,} of a model without a price: not in it",
+        "bounded": "{:,} of an embedder that does not say what it used: at most this",
+    }
+    notes += [words.format(spending[key]) for key, words in doubts.items() if spending.get(key)]
+    calls = f"${spending['dollars']:.4f} on {spending['calls']:,} calls"
+    return calls + "".join(f"; {note}" for note in notes)
 
 
 class Spending:
@@ -37,6 +53,7 @@ class Spending:
     def __init__(self, limit: float | None = None, prices: Prices | None = None) -> None:
         self.limit, self.dollars = limit, 0.0
         self.calls, self.failed, self.interrupted, self.refused = 0, 0, 0, 0
+        self.incomplete, self.unpriced, self.bounded = 0, 0, 0
         self.usage = TokenUsage()
         self._prices = prices
         self._aside = 0.0
@@ -65,6 +82,31 @@ class Spending:
             self._release(bound)
 
     @contextmanager
+    def held(self, bound: float, *, owed: bool = False) -> Iterator[None]:
+        """Set a bound aside without waiting for others.
+
+        Parameters
+        ----------
+        bound : float
+        owed : bool
+            It is for what an earlier run began: it cannot be refused any more.
+
+        Raises
+        ------
+        OverBudget
+            If there is no room.
+        """
+        with self._lock:
+            if not owed and not self._fits(bound):
+                self.refused += 1
+                raise OverBudget
+            self._aside += bound
+        try:
+            yield
+        finally:
+            self._release(bound)
+
+    @contextmanager
     def room_now(self, bound: float) -> Iterator[None]:
         """As `room`, for a thread that may wait."""
         while not self._set_aside(bound):
@@ -84,13 +126,16 @@ class Spending:
             self.calls += 1
             self.failed += failed
             self.interrupted += call.stop == INTERRUPTED
+            self.incomplete += call.at_least
+            self.unpriced += not priced
             self.dollars += dollars
-            self.usage = sum((attempt.usage for attempt in call.attempts), self.usage + call.usage)
+            self.usage += call.used
 
-    def add_dollars(self, dollars: float) -> None:
-        """Count money for which no call says what it used."""
+    def add_at_most(self, dollars: float) -> None:
+        """Count a call that does not say what it used, at the most that it can have cost."""
         with self._lock:
             self.calls += 1
+            self.bounded += 1
             self.dollars += dollars
 
     def plain(self) -> dict[str, Any]:
@@ -102,11 +147,14 @@ class Spending:
             "failed": self.failed,
             "interrupted": self.interrupted,
             "refused": self.refused,
+            "incomplete": self.incomplete,
+            "unpriced": self.unpriced,
+            "bounded": self.bounded,
         }
 
     def _set_aside(self, bound: float) -> bool:
         with self._lock:
-            if self.limit is None or not bound or self.dollars + self._aside + bound <= self.limit:
+            if self._fits(bound):
                 self._aside += bound
                 return True
             if not self._aside:
@@ -114,6 +162,10 @@ class Spending:
                 raise OverBudget
             return False
 
+    def _fits(self, bound: float) -> bool:
+        return self.limit is None or not bound or self.dollars + self._aside + bound <= self.limit
+
     def _release(self, bound: float) -> None:
         with self._lock:
-            self._aside = max(0.0, self._aside - bound) if self._aside - bound > 1e-12 else 0.0
+            left = self._aside - bound
+            self._aside = left if left > 1e-12 else 0.0  # sums of floats need not come back to nothing

@@ -95,8 +95,8 @@ def _intervals(scored: Mapping[str, Sequence[Scored]], seed: int) -> dict[tuple[
                 estimates |= dict.fromkeys(columns[values], estimate)
     free = {(label, one.metric): one for label, found in scored.items() for one in found if one.unit in _COSTS}
     for key, one in free.items():
-        if not one.values.any():  # nothing was called: that is counted, and no share that might have been otherwise
-            estimates[key] = Estimate(0.0, 0.0, 0.0, len(one.values), "no call was made")
+        if not one.values.any():  # counted, and no share that might have been otherwise
+            estimates[key] = Estimate(0.0, 0.0, 0.0, len(one.values), "nothing is known to have been used")
     return estimates
 
 

@@ -1,4 +1,7 @@
-"""Timing, apart from quality: one request at a time, alone in the process, systems interleaved at random."""
+"""Timing, apart from quality: one request at a time, alone in the process, systems interleaved at random.
+
+What a paid, recorded or modelled generator takes is what its calls state; they are not made again for the clock.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +143,8 @@ def measure(
         return {label: _as_samples(value) for label, value in stored.items()}
     taken = _take(systems, questions, done, context, timing, seed, advance)
     for label, table in taken.items() if not recorded else ():
-        context.store.put(actions[label], table, "measured", {"op": "timing"})
+        origin = origins(systems[label]).get("total", "measured")
+        context.store.put(actions[label], table, origin, {"op": "timing"})
     return taken
 
 

@@ -15,8 +15,8 @@ NO_ANSWER = "The documents do not say."
 
 SYSTEM = (
     "You answer questions from the documents that you are given, and from nothing else. Answer in as few words as "
-    "the question needs, without an introduction. Behind what you take from a document, put its number in square "
-    f'brackets, such as [1]. If the documents do not hold the answer, say "{NO_ANSWER}"'
+    "the question needs, without an introduction. After each statement that you take from a document, put that "
+    f'document\'s number in square brackets, such as [1]. If the documents do not hold the answer, say "{NO_ANSWER}"'
 )
 """Instructions that every answer is asked for with, unless others are given."""
 

@@ -30,7 +30,7 @@ class Usage:
     model, stage : sequence of str, length calls
         Model and pipeline stage of each call.
     tokens : mapping from kind to array, shape (calls,)
-        Tokens of each call by kind: "input", "output", "cache_read", "cache_write", ...
+        Tokens of each call by kind: "input", "output", "cache_read", ...
     dollars : array, shape (calls,)
         Price of each call.
 
@@ -121,7 +121,8 @@ class Tokens(CostMetric):
     model, stage : str, optional
         Count calls of this model, of this stage; without them all.
     kind : str, optional
-        "input", "output", "cache_read", "cache_write", ...; without it all kinds.
+        As the records name them; in an evaluation "input", "cache_write_5m", "cache_write_1h", "cache_read" and
+        "output". Without it all kinds.
     """
 
     unit: ClassVar[str] = "tokens"

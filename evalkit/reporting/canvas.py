@@ -169,8 +169,9 @@ def metric_words(metric: str) -> str:
         return metric
     if isinstance(parsed, DelayMetric):
         quantile = getattr(parsed, "q", 0.5)
-        since = " after the call" if getattr(parsed, "since", "") == "call" else ""
-        return f"{'median' if quantile == 0.5 else f'P{100 * quantile:g}'} {_DELAYS[type(parsed)]}{since} (ms)"
+        which = "median" if quantile == 0.5 else f"P{100 * quantile:g}"
+        what = _DELAYS.get(type(parsed), type(parsed).__name__)
+        return f"{which} {what}{' after the call' * (getattr(parsed, 'since', '') == 'call')} (ms)"
     if isinstance(parsed, CostMetric):
         where = "".join(f" of {part}" for part in (parsed.stage, parsed.model) if part)
         return f"{_cost_words(parsed)}{where}"
@@ -194,7 +195,7 @@ def direction_words(metric: str) -> str:
 def axis_words(metric: str) -> str:
     """Return an axis label: the metric, its unit, and which way is better."""
     kind = metric_words(metric)
-    quantile = kind.startswith(("median ", "P")) or "latency" in kind
+    quantile = "latency" in kind or re.match(r"median |P[\d.]+ ", kind) is not None
     mean = "mean " if not quantile and metric not in ("Chunks", "Truncated") else ""
     return f"{mean}{kind}, {direction_words(metric)}"
 

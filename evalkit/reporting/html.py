@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import InputError
 from evalkit.evaluate.results import Comparisons, better_when_higher
 from evalkit.evaluate.show import comparisons_grid, results_html, table_html
+from evalkit.evaluate.spending import spent_words
 from evalkit.reporting import figures, latency
 from evalkit.reporting.canvas import metric_words, png, svg
 from evalkit.reporting.cells import default_metrics
@@ -157,7 +158,7 @@ def _plots(results: Results) -> Iterator[_Plot]:
     if latency.times(results, results.base) is not None:
         yield _Plot(
             "waterfall", "Where the time goes, for the base",
-            "Means over the timed queries, measured one request at a time with nothing remembered.",
+            f"Means over the timed queries, {_how_timed(results)}.",
             lambda: latency.waterfall(results),
         )  # fmt: skip
         if many:
@@ -231,8 +232,7 @@ def _sources(results: Results) -> Iterator[tuple[str, str]]:
             ),
         )
     if spent := manifest.get("spending"):
-        failed = f", {spent['failed']:,} failed" if spent["failed"] else ""
-        yield "spent in this run", f"${spent['dollars']:.4f} on {spent['calls']:,} calls{failed}"
+        yield "spent in this run", spent_words(spent)
     for price in manifest.get("prices", []):
         yield f"price of {price['model']}", _price_words(price)
     yield "commit", str(manifest.get("commit") or "unknown: not run from a checkout")
@@ -241,6 +241,12 @@ def _sources(results: Results) -> Iterator[tuple[str, str]]:
     yield "machine", _pairs(manifest.get("machine", {}))
     yield "versions", _pairs(manifest.get("versions", {}))
     yield "results", results.digest
+
+
+def _how_timed(results: Results) -> str:
+    if loaded := results.manifest.get("stated times"):
+        return f"one request at a time, but for the model's part in {', '.join(loaded)}: that is what its calls state"
+    return "measured one request at a time with nothing remembered"
 
 
 def _price_words(price: Mapping[str, Any]) -> str:

@@ -8,12 +8,13 @@ import pytest
 from paid import BATCHES, Paid, PaidInBatches
 from toys import CALLS, calls, dense
 
-from evalkit import SweepBudget, run
+from evalkit import Sweep, SweepBudget, run
 from evalkit.calls import INTERRUPTED, Call, TokenUsage
 from evalkit.clock import run_async
 from evalkit.errors import EvalkitError, InputError
+from evalkit.evaluate import batching
 from evalkit.evaluate.calls import Asked, Caller
-from evalkit.evaluate.spending import OverBudget, Spending
+from evalkit.evaluate.spending import OverBudget, Spending, spent_words
 from evalkit.llm.pricing import Price, Prices
 from evalkit.values import Prompt
 
@@ -102,8 +103,6 @@ def test_a_limit_is_never_passed_and_a_higher_one_goes_on(tiny, store):
 
 
 def test_systems_that_cost_nothing_are_done_whatever_the_limit(tiny, store):
-    from evalkit import Sweep
-
     sweep = Sweep(dense(), systems={"paid": dense(generate=Paid())})
     found = run(sweep, tiny, ["TokenF1"], store=store, budget=SweepBudget(dollars=1e-9))
     assert list(found.systems) == ["base"]
@@ -112,12 +111,19 @@ def test_systems_that_cost_nothing_are_done_whatever_the_limit(tiny, store):
     assert found.manifest["spending"]["calls"] == 0
 
 
-def test_a_batch_is_half_the_price_handed_in_once_and_fetched_after_a_kill(tiny, store, tmp_path):
+async def killed(*given):
+    raise RuntimeError("killed")
+
+
+def test_a_batch_is_handed_in_once_and_fetched_after_a_kill(store, tmp_path, monkeypatch):
     generator = PaidInBatches()
     prompts = [Prompt(text, ("",), ("one two",), ("d",)) for text in ("a?", "b?", "c?")]
     caller = Caller(generator, store)
     todo = {caller.key(one): one for one in (Asked(prompt, 0) for prompt in prompts)}
-    run_async(caller._handed_in(generator, todo))  # and here the process dies
+    with monkeypatch.context() as dies:
+        dies.setattr(PaidInBatches, "fetch", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            run_async(caller.batch(todo))
     assert len(list((tmp_path / "batches").iterdir())) == 1
     later = Caller(generator, type(store)(store.folder))
     found = run_async(later.batch(todo))
@@ -134,6 +140,50 @@ def test_what_a_batch_did_not_answer_is_handed_in_anew_by_the_next_run(tiny, sto
             run(dense(generate=PaidInBatches(refuses=word)), tiny, ["TokenF1"], store=store)
         assert len(list((tmp_path / "batches").iterdir())) == time
     assert len(calls()) == len(tiny.queries) + 1
+
+
+def test_a_limit_holds_over_batches_that_are_not_counted_yet(tiny, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(batching, "_IN_A_BATCH", 2)
+    whole = run(dense(generate=PaidInBatches()), tiny, METRICS, store=type(store)(tmp_path / "other"))
+    total = whole.manifest["spending"]["dollars"]
+    handed_in = len(list((tmp_path / "batches").iterdir()))
+    with pytest.raises(EvalkitError, match="could pass the limit"):
+        run(dense(generate=PaidInBatches()), tiny, METRICS, store=store, budget=SweepBudget(dollars=total))
+    assert 0 < len(list((tmp_path / "batches").iterdir())) - handed_in < handed_in
+    found = run(dense(generate=PaidInBatches()), tiny, METRICS, store=store)
+    assert found.manifest["spending"]["dollars"] < total
+    assert found.table().equals(whole.table())
+
+
+def test_tokens_need_no_price_and_what_is_not_priced_is_said(tiny, store):
+    found = run(dense(generate=Paid("house-model")), tiny, ["Tokens"], store=store)
+    assert value(found, "Tokens") > 0
+    assert spent_words(found.manifest["spending"]) == "$0.0000 on 8 calls; 8 of a model without a price: not in it"
+    with pytest.raises(InputError, match=r"no tokens of this kind; there are input, .*cache_write_5m"):
+        run(dense(generate=Paid()), tiny, ['Tokens(kind="cache_write")'], store=store)
+
+
+def test_lower_bounds_are_called_so(tiny, store):
+    word = tiny.queries.text[0].split()[0]
+    broken = sum(word in text for text in tiny.queries.text)
+    found = run(dense(generate=Paid(breaks=word)), tiny, ["DollarsPerQuery"], store=store)
+    assert f"base: a final usage did not arrive, so tokens and dollars are lower bounds ({broken} times)" in str(
+        found
+    )
+    assert f"of {broken} the final usage did not arrive: at least this" in spent_words(found.manifest["spending"])
+
+
+def test_a_limit_needs_a_bound_for_every_system_before_any_is_paid(tiny, store):
+    systems = {"other": dense(generate=Paid("house-model"))}
+    with pytest.raises(InputError, match="budget: no price for model 'house-model'"):
+        run(
+            Sweep(dense(generate=Paid()), systems=systems),
+            tiny,
+            ["Tokens"],
+            store=store,
+            budget=SweepBudget(dollars=9),
+        )
+    assert calls() == []
 
 
 def test_batches_say_nothing_of_latency(tiny, store):
