@@ -26,8 +26,8 @@ from typing import Any, ClassVar
 
 from evalkit.calls import Call, TokenUsage
 from evalkit.clock import BatchClock
+from evalkit.llm.call_keys import asked, call_key
 from evalkit.llm.cassettes import Cassette, Rows, missed, write, write_row
-from evalkit.llm.keys import asked, call_key
 from evalkit.llm.replayed import Replayed
 from evalkit.types import Clock
 from evalkit.values import Answer, Prompt

@@ -6,7 +6,7 @@
 >>> results.compare()
 """
 
-from evalkit import metrics, presets, reporting, serving, stages, tuning
+from evalkit import llm, metrics, presets, reporting, serving, stages, tuning
 from evalkit._version import __version__
 from evalkit.datasets import Dataset, Day, Traffic, generate_traffic, load_dataset
 from evalkit.errors import EvalkitError, InputError
@@ -23,7 +23,7 @@ from evalkit.variants import Service, Variant
 __all__ = [
     "Dataset", "Day", "EvalkitError", "Experiment", "InputError", "Integers", "LogUniform", "Race", "Random",
     "Results", "Service", "Sweep", "SweepBudget", "Timing", "Traffic", "Uniform", "Variant", "__version__", "ask",
-    "cassette", "fine_tune", "fit_alpha", "generate_traffic", "judge_agreement", "load_dataset", "load_experiment",
-    "metrics", "presets", "prompts", "replay", "reporting", "retriever", "run", "serving", "stages", "track",
-    "tuning",
+    "cassette", "fine_tune", "fit_alpha", "generate_traffic", "judge_agreement", "llm", "load_dataset",
+    "load_experiment", "metrics", "presets", "prompts", "replay", "reporting", "retriever", "run", "serving", "stages",
+    "track", "tuning",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from evalkit import fingerprint
 from evalkit.calls import INTERRUPTED, Attempt, Call, CallFailed, TokenUsage
-from evalkit.llm.keys import asked, call_key
+from evalkit.llm.call_keys import asked, call_key
 from evalkit.values import Answer, Prompt
 
 

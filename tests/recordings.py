@@ -12,7 +12,7 @@ from paid import Paid
 from toys import CALLS, HashedWords, dense, note_call
 
 from evalkit import run
-from evalkit.evaluate.recording import Recording
+from evalkit.evaluate.calling.recording import Recording
 from evalkit.llm.cassettes import calls as recorded
 from evalkit.testing import tiny_dataset
 from evalkit.values import Answer

@@ -1,9 +1,9 @@
 """Evaluate: how good is it? Batches over a data set, each distinct piece of work once."""
 
+from evalkit.evaluate.calling.recording import Recording, cassette
 from evalkit.evaluate.experiment import Experiment
-from evalkit.evaluate.judge_agreement import JudgeAgreement, judge_agreement
+from evalkit.evaluate.judging.agreement import JudgeAgreement, judge_agreement
 from evalkit.evaluate.prompting import ask, prompts
-from evalkit.evaluate.recording import Recording, cassette
 from evalkit.evaluate.results import Comparisons, Results
 from evalkit.evaluate.run import run
 from evalkit.evaluate.timing import Timing

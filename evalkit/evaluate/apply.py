@@ -15,9 +15,9 @@ import numpy as np
 from evalkit import fingerprint
 from evalkit.columns import Array, Ragged
 from evalkit.errors import EvalkitError, InputError
-from evalkit.evaluate.calls import Asked, Caller, Ended, answer_all
-from evalkit.evaluate.journalled import Calls, calls_of
-from evalkit.evaluate.spending import OverBudget, Spending
+from evalkit.evaluate.calling.caller import Asked, Caller, Ended, answer_all
+from evalkit.evaluate.calling.journal import Calls, calls_of
+from evalkit.evaluate.calling.spending import OverBudget, Spending
 from evalkit.llm.tokens import at_most_tokens
 from evalkit.machine import packages_of
 from evalkit.types import Digest, Generator, Node, Op, Origin, PairScorer, Partial, Store

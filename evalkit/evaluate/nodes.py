@@ -15,9 +15,9 @@ from evalkit import fingerprint
 from evalkit.datasets import Dataset
 from evalkit.errors import EvalkitError, InputError
 from evalkit.evaluate.apply import apply, worst
-from evalkit.evaluate.calls import Ended
+from evalkit.evaluate.calling.caller import Ended
+from evalkit.evaluate.calling.spending import Spending
 from evalkit.evaluate.plan import Plan
-from evalkit.evaluate.spending import Spending
 from evalkit.machine import packages_of
 from evalkit.types import CORPUS, QUERY, Digest, Node, Op, Origin, Store
 from evalkit.values import Table, Value

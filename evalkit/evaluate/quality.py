@@ -13,11 +13,11 @@ import numpy as np
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import EvalkitError
+from evalkit.evaluate.calling.spending import Spending
 from evalkit.evaluate.execute import attempt
 from evalkit.evaluate.nodes import Context, Failure, Finished, Outcome, Result
 from evalkit.evaluate.plan import Plan, make_plan
 from evalkit.evaluate.score import Scorer, applicable, targets
-from evalkit.evaluate.spending import Spending
 from evalkit.metrics import Metric
 from evalkit.metrics.racing import Race, Stopped, race
 from evalkit.types import QUERY, Digest

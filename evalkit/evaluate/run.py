@@ -11,18 +11,18 @@ from typing import Any
 
 from evalkit.datasets import Dataset, load_dataset
 from evalkit.errors import EvalkitError, InputError, InputErrors
-from evalkit.evaluate.calls import Ended
-from evalkit.evaluate.costing import lower_bounds, usage_of, without_price
+from evalkit.evaluate.calling.billing import lower_bounds, usage_of, without_price
+from evalkit.evaluate.calling.caller import Ended
+from evalkit.evaluate.calling.recording import Recording
+from evalkit.evaluate.calling.spending import Spending
 from evalkit.evaluate.experiment import DEFAULT_METRICS, Experiment
-from evalkit.evaluate.judging import cannot_judge, judge_run
+from evalkit.evaluate.judging.run import cannot_judge, judge_run
 from evalkit.evaluate.manifest import manifest_of
 from evalkit.evaluate.nodes import Context, Result, sources
 from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.quality import Quality, do_quality, no_money, plan_of
-from evalkit.evaluate.recording import Recording
 from evalkit.evaluate.results import Results
 from evalkit.evaluate.score import Scorer, applicable
-from evalkit.evaluate.spending import Spending
 from evalkit.evaluate.streams import refused
 from evalkit.evaluate.tables import tables
 from evalkit.evaluate.timing import Samples, Timing, measure, origins

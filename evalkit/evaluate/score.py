@@ -13,8 +13,8 @@ from evalkit.calls import Call
 from evalkit.columns import Array
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError
+from evalkit.evaluate.calling.billing import prices_used, usage_of
 from evalkit.evaluate.contexts import Contexts, applies_to
-from evalkit.evaluate.costing import prices_used, usage_of
 from evalkit.evaluate.nodes import Context, Result
 from evalkit.evaluate.timing import Samples, corpus_nodes
 from evalkit.metrics import (

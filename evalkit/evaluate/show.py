@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evalkit.evaluate.calls import AT_ONCE
+from evalkit.evaluate.calling.caller import AT_ONCE
 
 if TYPE_CHECKING:
     from evalkit.evaluate.costs import Costs

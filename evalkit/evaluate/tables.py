@@ -11,9 +11,9 @@ import numpy as np
 
 from evalkit.columns import Array
 from evalkit.evaluate.experiment import Experiment
-from evalkit.evaluate.judged import bill_rows, rows_of
-from evalkit.evaluate.judged import per_query as judged_per_query
-from evalkit.evaluate.judging import NOT_JUDGED, JudgedRun
+from evalkit.evaluate.judging.rows import bill_rows, rows_of
+from evalkit.evaluate.judging.rows import per_query as judged_per_query
+from evalkit.evaluate.judging.run import NOT_JUDGED, JudgedRun
 from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.results import SUMMARY_COLUMNS
 from evalkit.evaluate.score import Scored, Scorer, latencies

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evalkit.datasets import Dataset
+from evalkit.evaluate.calling.spending import Spending
 from evalkit.evaluate.costs import plan_blocks
 from evalkit.evaluate.nodes import Context, Finished, Outcome, Result
 from evalkit.evaluate.plan import Plan
 from evalkit.evaluate.score import Scorer
-from evalkit.evaluate.spending import Spending
 from evalkit.progress import in_notebook, progress, shown
 from evalkit.types import Digest, Node, Store
 from evalkit.variants import Variant

@@ -2,10 +2,10 @@
 
 from evalkit.llm.claude import Claude
 from evalkit.llm.extractive import Extractive
+from evalkit.llm.latency.profiles import Profile
 from evalkit.llm.messages import Breakpoints, Chat
 from evalkit.llm.modelled import Modelled
 from evalkit.llm.openai_compatible import OpenAICompatible
-from evalkit.llm.profiles import Profile
 from evalkit.llm.replayed import Replayed
 
 __all__ = ["Breakpoints", "Chat", "Claude", "Extractive", "Modelled", "OpenAICompatible", "Profile", "Replayed"]

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 
 from evalkit.calls import CallFailed
 from evalkit.errors import InputError
-from evalkit.llm.anthropic_api import URL, VARIABLE, Endpoint, body
-from evalkit.llm.claude_batch import Batches
-from evalkit.llm.claude_stream import stream
-from evalkit.llm.endpoint import checked_url
 from evalkit.llm.messages import Chat
 from evalkit.llm.pricing import Prices
-from evalkit.llm.retry import answered
+from evalkit.llm.providers.anthropic import URL, VARIABLE, Endpoint, body
+from evalkit.llm.providers.anthropic_batches import Batches
+from evalkit.llm.providers.anthropic_stream import stream
+from evalkit.llm.providers.endpoint import checked_url
+from evalkit.llm.providers.retry import answered
 from evalkit.llm.tokens import at_most_tokens
 from evalkit.types import Clock
 from evalkit.values import Answer, Prompt

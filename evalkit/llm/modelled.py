@@ -16,10 +16,10 @@ from evalkit import fingerprint
 from evalkit.calls import Call, TokenUsage
 from evalkit.clock import BatchClock, WallClock
 from evalkit.errors import InputError
+from evalkit.llm.latency.profiles import Profile, find_profile
 from evalkit.llm.messages import Chat, with_marks
 from evalkit.llm.pricing import Prices
-from evalkit.llm.profiles import Profile, find_profile
-from evalkit.llm.prompt_cache import CacheRequest, PromptCache, segments_of
+from evalkit.llm.prompt_cache.ledger import CacheRequest, PromptCache, segments_of
 from evalkit.llm.tokens import estimate_tokens
 from evalkit.types import Clock, Generator, Origin
 from evalkit.values import Answer, Prompt
@@ -52,7 +52,7 @@ class Modelled:
         Whose answers these are. One that costs money or is modelled itself is refused. If its answers state a call,
         as recorded ones do, output tokens and stop reason are taken from that where its usage arrived.
     profile : str or Profile
-        A named profile (see `evalkit.llm.profiles.profiles`), the path of a YAML file that holds one, or a profile.
+        A named profile (see `evalkit.llm.latency.profiles`), the path of a YAML file that holds one, or a profile.
         Evalkit states none for the Claude models of today: fit it from recorded calls (``evalkit fit-profile``).
     model : str
         As the price list names it; sets the price, the tokenizer's estimate and the smallest prefix that is cached.

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from evalkit.errors import InputError
-from evalkit.llm.endpoint import checked_url
 from evalkit.llm.messages import Chat
-from evalkit.llm.openai_api import URL, VARIABLE, Endpoint, chat, package, stream
 from evalkit.llm.pricing import Prices
-from evalkit.llm.retry import answered
+from evalkit.llm.providers.endpoint import checked_url
+from evalkit.llm.providers.openai import URL, VARIABLE, Endpoint, chat, package, stream
+from evalkit.llm.providers.retry import answered
 from evalkit.llm.tokens import at_most_tokens
 from evalkit.types import Clock
 from evalkit.values import Answer, Prompt

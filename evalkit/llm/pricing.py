@@ -33,7 +33,7 @@ class Price:
     write_5m, write_1h, read : float or None
         Of the prompt cache; None: as input, for a model whose provider has no cache.
     minimum : int
-        Smallest prompt in tokens that is cached.
+        Smallest prefix in tokens that is cached.
     above : int
         It holds for whole prompts of more tokens than this, cached ones included.
     source : str

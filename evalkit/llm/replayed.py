@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from evalkit.errors import InputError
+from evalkit.llm.call_keys import asked, call_key
 from evalkit.llm.cassettes import Cassette, failed, missed
-from evalkit.llm.keys import asked, call_key
 from evalkit.paths import find
 from evalkit.types import Clock, Generator, Origin
 from evalkit.values import Answer, Prompt

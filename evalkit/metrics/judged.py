@@ -1,7 +1,7 @@
 """Metrics that a model judges: ragas' prompts and arithmetic, asked of any model through a function.
 
 A metric here knows neither generators nor money: it is given ``ask``, which sends one prompt and returns the text
-that came back. `evalkit.evaluate.judging` makes that a journalled, priced call.
+that came back. `evalkit.evaluate.judging.run` makes that a journalled, priced call.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import InputError
+from evalkit.evaluate.calling.spending import spent_words
 from evalkit.evaluate.results import Comparisons, better_when_higher
 from evalkit.evaluate.show import comparisons_grid, results_html, table_html
-from evalkit.evaluate.spending import spent_words
 from evalkit.reporting import figures, latency
 from evalkit.reporting.canvas import metric_words, png, svg
 from evalkit.reporting.cells import default_metrics

@@ -27,8 +27,8 @@ from toys import (
 )
 
 from evalkit import EvalkitError, Sweep, run
-from evalkit.evaluate import calls as calling
 from evalkit.evaluate import nodes as execution
+from evalkit.evaluate.calling import caller as calling
 from evalkit.evaluate.execute import execute
 from evalkit.evaluate.nodes import Context, query_order, sources
 from evalkit.evaluate.plan import make_plan

@@ -18,7 +18,7 @@ from toys import dense
 
 from evalkit import EvalkitError, Sweep, run
 from evalkit.errors import InputError
-from evalkit.evaluate.recording import Recording
+from evalkit.evaluate.calling.recording import Recording
 from evalkit.forms import plain as written
 from evalkit.llm.cassettes import header_of
 from evalkit.llm.claude import Claude

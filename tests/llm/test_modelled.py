@@ -24,9 +24,9 @@ from evalkit.evaluate.execute import execute
 from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.forms import Reader, build, plain
+from evalkit.llm.latency.profiles import Profile, find_profile, profiles
 from evalkit.llm.messages import Breakpoints, Chat, with_marks
 from evalkit.llm.modelled import Modelled
-from evalkit.llm.profiles import Profile, find_profile, profiles
 from evalkit.llm.tokens import estimate_tokens
 from evalkit.serving import VirtualClock
 from evalkit.testing import check_component, check_generator

@@ -14,11 +14,11 @@ from toys import Echo
 
 from evalkit.calls import TokenUsage
 from evalkit.clock import BatchClock, run_async
+from evalkit.llm.latency.profiles import find_profile
 from evalkit.llm.messages import Breakpoints, Chat
 from evalkit.llm.modelled import Modelled
 from evalkit.llm.pricing import Prices
-from evalkit.llm.profiles import find_profile
-from evalkit.llm.prompt_cache import CacheRequest, PromptCache, segments_of
+from evalkit.llm.prompt_cache.ledger import CacheRequest, PromptCache, segments_of
 from evalkit.llm.tokens import estimate_tokens
 from evalkit.serving import VirtualClock
 from evalkit.values import Prompt

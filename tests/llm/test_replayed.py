@@ -20,8 +20,8 @@ from evalkit import fingerprint
 from evalkit.calls import INTERRUPTED, CallFailed
 from evalkit.clock import BatchClock, WallClock
 from evalkit.errors import InputError
+from evalkit.llm.call_keys import asked, call_key
 from evalkit.llm.cassettes import Miss, write_entries
-from evalkit.llm.keys import asked, call_key
 from evalkit.llm.modelled import Modelled
 from evalkit.llm.pricing import Prices
 from evalkit.llm.replayed import Replayed

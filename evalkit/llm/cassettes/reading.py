@@ -99,7 +99,7 @@ def read(
             last = key
             yield key, entry, line.rstrip(b"\n")
     if number[0] - 1 != header.lines:
-        wrong(f"{path}: line {number[0]}: is the last, but the header states {header.lines} lines behind it")
+        wrong(f"{path}: line {number[0]}: is the last, but the header states {header.lines} lines after itself")
     elif state.hexdigest() != header.sum:
         wrong(f"{path}: line 1: the header's checksum is not that of the lines")
 
@@ -128,11 +128,11 @@ def _told(path: Path, number: list[int]) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such cassette; record it first (--cassette-mode record)") from None
     except EOFError:
-        raise InputError(f"{path}: line {number[0]}: the file is cut behind it; {_WHAT_TO_DO}") from None
+        raise InputError(f"{path}: line {number[0]}: the file is cut after it; {_WHAT_TO_DO}") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         if number[0] == 1:
             raise InputError(f"{path}: is no cassette, or damaged from its start ({error}); {_WHAT_TO_DO}") from None
-        raise InputError(f"{path}: line {number[0]}: damaged behind it ({error}); {_WHAT_TO_DO}") from None
+        raise InputError(f"{path}: line {number[0]}: damaged after it ({error}); {_WHAT_TO_DO}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 

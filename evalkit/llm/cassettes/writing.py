@@ -13,8 +13,8 @@ from typing import Any
 
 from evalkit.errors import EvalkitError, InputError
 from evalkit.llm.cassettes.rows import Header, entry_of, kind_of, write_row
+from evalkit.llm.cassettes.secrets import Secrets
 from evalkit.llm.cassettes.table import Row, Rows
-from evalkit.llm.secrets import Secrets
 from evalkit.types import Digest
 
 ENDING = ".jsonl.gz"

@@ -14,7 +14,7 @@ from typing import Any
 from evalkit.clock import BatchClock, WallClock
 from evalkit.errors import EvalkitError, InputError
 from evalkit.llm.pricing import Prices
-from evalkit.llm.prompt_cache import Charge, PromptCache
+from evalkit.llm.prompt_cache.ledger import Charge, PromptCache
 from evalkit.llm.server import events
 from evalkit.llm.server.batches import Batches
 from evalkit.llm.server.events import Reply

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evalkit.calls import Call, TokenUsage
+from evalkit.llm.latency.profiles import find_profile
 from evalkit.llm.messages import with_marks
 from evalkit.llm.modelled import Modelled
-from evalkit.llm.profiles import find_profile
 from evalkit.llm.server.wire import Asked
 from evalkit.llm.tokens import estimate_tokens
 from evalkit.types import Clock, Generator

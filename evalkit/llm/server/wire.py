@@ -12,7 +12,7 @@ from evalkit.calls import TTL
 from evalkit.errors import InputError
 from evalkit.llm.messages import read_document
 from evalkit.llm.pricing import Prices
-from evalkit.llm.prompt_cache import CacheRequest, Segment
+from evalkit.llm.prompt_cache.ledger import CacheRequest, Segment
 from evalkit.llm.server.refusals import Refused
 from evalkit.llm.tokens import estimate_tokens
 from evalkit.values import Prompt

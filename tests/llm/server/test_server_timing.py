@@ -8,9 +8,9 @@ from speakers import FirstSentence, Paced, body
 
 from evalkit.calls import TokenUsage
 from evalkit.clock import BatchClock
+from evalkit.llm.latency.profiles import Profile
 from evalkit.llm.modelled import Modelled
 from evalkit.llm.pricing import Prices
-from evalkit.llm.profiles import Profile
 from evalkit.llm.server.timing import generated
 from evalkit.llm.server.wire import read_request
 

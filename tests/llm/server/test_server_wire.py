@@ -12,7 +12,7 @@ from speakers import MODEL, ask, body
 
 from evalkit.llm.messages import Chat
 from evalkit.llm.pricing import Prices
-from evalkit.llm.prompt_cache import segments_of
+from evalkit.llm.prompt_cache.ledger import segments_of
 from evalkit.llm.server.refusals import Refused
 from evalkit.llm.server.wire import read_json, read_request
 from evalkit.llm.tokens import estimate_tokens

@@ -1,0 +1,5 @@
+"""The command line, `evalkit`."""
+
+from evalkit.cli.main import main
+
+__all__ = ["main"]
