@@ -24,6 +24,6 @@ __all__ = [
     "Dataset", "Day", "EvalkitError", "Experiment", "InputError", "Integers", "LogUniform", "Race", "Random",
     "Results", "Service", "Sweep", "SweepBudget", "Timing", "Traffic", "Uniform", "Variant", "__version__", "ask",
     "cassette", "fine_tune", "fit_alpha", "generate_traffic", "judge_agreement", "llm", "load_dataset",
-    "load_experiment", "metrics", "presets", "prompts", "replay", "reporting", "retriever", "run", "serving", "stages",
-    "track", "tuning",
+    "load_experiment", "metrics", "presets", "prompts", "replay", "reporting", "retriever", "run", "serving",
+    "stages", "track", "tuning",
 ]  # fmt: skip

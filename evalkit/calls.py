@@ -74,6 +74,11 @@ class Attempt:
     usage: TokenUsage = TokenUsage()
     request_id: str = ""
 
+    @property
+    def refused(self) -> bool:
+        """Whether the server answered with an error in the place of an answer, which costs nothing."""
+        return self.error[:3].isdecimal() and self.usage == TokenUsage()
+
 
 @dataclass(frozen=True)
 class Call:
@@ -132,7 +137,7 @@ class Call:
     @property
     def at_least(self) -> bool:
         """Whether `used` is a lower bound: the final usage of a try did not arrive."""
-        return not self.complete or any(attempt.usage != TokenUsage() for attempt in self.attempts)
+        return not self.complete or not all(attempt.refused for attempt in self.attempts)
 
     def plain(self) -> dict[str, Any]:
         """Return the call as JSON-ready data."""

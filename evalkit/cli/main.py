@@ -147,7 +147,7 @@ def _plan(options: argparse.Namespace) -> int:
     plan, store = plan_of(experiment, variants), DiskStore(store_dir())
     given = sources(data, experiment.seed)
     stored = preview(plan, given, store)
-    _say(plan_text(plan, stored, Costs.of(store), given))
+    _say(plan_text(plan, stored, Costs.of(store), given, experiment.judge))
     if options.graph:
         from evalkit.reporting.graph import plan_svg
 

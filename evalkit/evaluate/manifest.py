@@ -46,7 +46,6 @@ def manifest_of(
         "failed": dict(quality.failed),
         "unfinished": list(quality.unfinished),
         "overdue": quality.overdue,
-        "unpaid": quality.unpaid,
         "stopped": {label: str(why) for label, why in quality.stopped.items()},
         "control": _control(samples, base, experiment.seed),
         **({"timed on": dict(timed_on)} if samples else {}),

@@ -45,8 +45,6 @@ class Quality:
         Not done when the run was ended.
     overdue : bool
         The budget's time ended it.
-    unpaid : str
-        Why calls were not made, where they could have passed the limit in dollars.
     """
 
     plan: Plan
@@ -56,14 +54,15 @@ class Quality:
     stopped: Mapping[str, Stopped] = field(default_factory=dict)
     unfinished: tuple[str, ...] = ()
     overdue: bool = False
-    unpaid: str = ""
 
 
 def no_money(spending: Spending) -> str:
     """Say why calls were not made, and how to go on."""
+    doubt = f" and up to ${spending.in_doubt:.4f} more may be" if spending.in_doubt else ""
     return (
-        f"the next call could pass the limit of ${spending.limit:g}, of which ${spending.dollars:.4f} is spent; "
-        "what was paid for is kept, so raise the limit and run again to go on"
+        f"the next call may cost up to ${spending.wanted:.4f} and could pass the limit of ${spending.limit:g}, of "
+        f"which ${spending.dollars:.4f} is spent{doubt}; what was paid for is kept, so raise the limit and run again "
+        "to go on"
     )
 
 
@@ -130,8 +129,7 @@ def do_quality(
     alive = {label: variant for label, variant in work.alive.items() if label not in unfinished}
     results = {recipe: outcome for recipe, outcome in done.items() if isinstance(outcome, Result)}
     reasons = {label: failure.reason for label, failure in work.failed.items()}
-    unpaid = no_money(context.spending) if context.spending.refused else ""
-    return Quality(plan, results, alive, reasons, work.stopped, unfinished, overdue.is_set(), unpaid)
+    return Quality(plan, results, alive, reasons, work.stopped, unfinished, overdue.is_set())
 
 
 @dataclass

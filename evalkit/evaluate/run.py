@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from evalkit.datasets import Dataset, load_dataset
 from evalkit.errors import EvalkitError, InputError, InputErrors
@@ -36,8 +36,8 @@ from evalkit.paths import store_dir
 from evalkit.progress import progress
 from evalkit.store import DiskStore
 from evalkit.sweep import Sweep, SweepBudget
-from evalkit.types import Digest, Generator, Store
-from evalkit.values import Prompt
+from evalkit.types import QUERY, Digest, Generator, Store
+from evalkit.values import Answers, Prompt, Queries
 from evalkit.variants import Variant
 
 _EARLY = "the run was ended before"
@@ -157,6 +157,7 @@ def run(
         **(known := manifest_of(experiment, data, quality, base, samples, where)),
         "untimed": untimed,
         "unjudged": judged.left,
+        "unpaid": no_money(spending) if spending.refused else "",
         **({"cassette": store.plain()} if isinstance(store, Recording) else {}),
         "incomplete": {**known["incomplete"], **lower_bounds(made), **judged.notes},
         "spending": {**spending.plain(), "counted": not scheduler},
@@ -182,7 +183,8 @@ def _time(
     timed = experiment.timing
     if timed is None or context.stop.is_set():
         return {}, machine()
-    given = (quality.variants, base, data, quality.done, context, timed, experiment.seed, retime)
+    answered = _answered(quality, context)
+    given = (quality.variants, base, data, quality.done, context, timed, experiment.seed, retime, answered)
     if scheduler:
         from evalkit.evaluate.cluster import on_one_worker
 
@@ -202,10 +204,25 @@ def _time_here(
     timing: Timing,
     seed: int,
     retime: bool,
+    answered: Mapping[str, Mapping[str, Answers]],
     advance: Callable[[int], Any] = lambda requests: None,
 ) -> tuple[Mapping[str, Samples], Mapping[str, Any]]:
-    samples = measure(variants, base, data, done, context, timing, seed=seed, retime=retime, advance=advance)
+    samples = measure(
+        variants, base, data, done, context, timing, seed=seed, retime=retime, advance=advance, answered=answered
+    )
     return samples, machine()
+
+
+def _answered(quality: Quality, context: Context) -> dict[str, dict[str, Answers]]:
+    """What generators whose calls state their time have answered in this run, a row a query."""
+    asked = list(cast("Queries", context.whole(quality.done[QUERY.recipe].blocks)).id)
+    found = {}
+    for label, variant in quality.variants.items():
+        recipe = quality.plan.wanted[label].get("answer")
+        if recipe is not None and origins(variant):
+            answers = cast("Answers", context.whole(quality.done[recipe].blocks))
+            found[label] = {query: answers.row(i) for i, query in enumerate(asked)}
+    return found
 
 
 def check(experiment: Experiment, data: Dataset) -> dict[str, Variant]:

@@ -72,9 +72,9 @@ def _estimate(numbers: Sequence[float] | None, unit: str) -> str:
 def _notes(results: Results) -> list[str]:
     data, origins = results.manifest["data"], sorted(set(results.summary["origin"]))
     sizes = sorted({int(n) for n in results.summary.loc[results.summary["unit"] == "", "n"]})
-    counted = f"n = {', '.join(map(str, sizes))} queries" if sizes else ""
+    counted = f"  n = {', '.join(map(str, sizes))} queries." if sizes else ""
     notes = [
-        f"* base.  95 % intervals.  {counted}.  data: {data['name']} ({data['digest'][:8]}).  {', '.join(origins)}."
+        f"* base.  95 % intervals.{counted}  data: {data['name']} ({data['digest'][:8]}).  {', '.join(origins)}."
     ]
     if data["unjudged queries"]:
         names = data["unjudged queries"]
@@ -128,10 +128,10 @@ def comparisons_grid(comparisons: Comparisons) -> Grid:
     """One row a metric and system."""
     rows = []
     for metric, found in comparisons.by_metric.items():
-        digits = 2 if metric in ("ms", "PromptTokens") else 3
+        form = "+.4g" if metric.startswith("Dollars") else "+.2f" if metric in ("ms", "PromptTokens") else "+.3f"
         for label, c in found.items():
-            interval = f"[{c.low:+.{digits}f}, {c.high:+.{digits}f}]"
-            rows.append([metric, label, f"{c.difference:+.{digits}f}", interval, f"{c.p_adjusted:.4f}", _verdict(c)])
+            interval = f"[{c.low:{form}}, {c.high:{form}}]"
+            rows.append([metric, label, f"{c.difference:{form}}", interval, f"{c.p_adjusted:.4f}", _verdict(c)])
     head = ["metric", "variant", "difference", "95 % interval", "p (Holm)", _VERDICT]
     return (
         head,
@@ -150,7 +150,9 @@ def _verdict(c: Comparison) -> str:
     return f"{c.verdict} (about {rounded:,} more {'query' if rounded == 1 else 'queries'} to settle it)"
 
 
-def plan_text(plan: Plan, stored: Mapping[str, bool], costs: Costs, given: Mapping[str, Result]) -> str:
+def plan_text(
+    plan: Plan, stored: Mapping[str, bool], costs: Costs, given: Mapping[str, Result], judge: object = None
+) -> str:
     """What a plan would work on, by stage: distinct nodes, how many are stored, what the rest will take."""
     rows = []
     for stage in dict.fromkeys(node.stage for node in plan.work):
@@ -165,6 +167,8 @@ def plan_text(plan: Plan, stored: Mapping[str, bool], costs: Costs, given: Mappi
     notes = [f"{len(plan.wanted)} variants; one by one they would need {plan.asked} nodes, shared {total}."]
     notes.append("expected: one node after another, as long as the store's results took to make.")
     paid = sorted({type(node.op).__name__ for node in left if getattr(node.op, "paid", False)})
+    if getattr(judge, "paid", False):
+        paid.append(f"{type(judge).__name__} as the judge")
     notes.append(f"dollars: what {', '.join(paid)} will cost is not known." if paid else "dollars: none.")
     if unknown:
         notes.append(f"+: nothing is known yet of {', '.join(unknown)}.")

@@ -118,7 +118,8 @@ class Modelled:
         written = with_marks(answer.text, answer.cited, prompt.sources)  # a model is paid for its marks too
         output = told.usage.output if told is not None else estimate_tokens(written, self.model)
         pieces = profile.draw_pieces(first, output, noise)
-        seconds, stop = pieces[-1] if pieces else first, told.stop if told is not None else "end_turn"
+        seconds = pieces[-1] if pieces else first
+        stop = answer.call.stop if answer.call is not None else "end_turn"  # half an answer stays half an answer
         call = Call(self.model, replace(usage, output=output), pieces, 0, seconds, stop)
         await clock.elapse(max(0.0, seconds - (clock.now() - started)))
         return replace(answer, call=call)

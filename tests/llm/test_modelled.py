@@ -158,10 +158,10 @@ def test_of_a_recorded_call_the_output_and_its_end_are_kept_and_the_times_are_no
     assert took == pytest.approx(answer.call.seconds) == pytest.approx(ROADMAP.total(answer.call.usage.input, 77))
 
 
-def test_of_a_recorded_call_that_broke_nothing_is_kept():
+def test_a_recorded_answer_that_broke_off_stays_so_and_its_tokens_are_estimated():
     cut = Call("m", TokenUsage(output=1), (1.0,), 0, 1.0, INTERRUPTED, complete=False)
     call = ask(Modelled(Recorded(cut), ROADMAP), prompt()).call
-    assert (call.stop, call.complete) == ("end_turn", True)
+    assert (call.stop, call.complete) == (INTERRUPTED, True)
     assert call.usage.output == estimate_tokens("Every two hours. [1]")
 
 

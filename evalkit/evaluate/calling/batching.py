@@ -6,6 +6,7 @@ paid for is not handed in again. A call to which a batch has no answer is handed
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
@@ -43,25 +44,49 @@ async def answer_in_batches(caller: Caller, todo: Mapping[Digest, Asked]) -> dic
         If a batch is not taken, or cannot be fetched.
     """
     generator = cast("BatchGenerator", caller.generator)
-    answers: dict[Digest, Answer | CallFailed] = {}
+    answers = caller.recorded(todo)
+    rest = {key: asked for key, asked in todo.items() if key not in answers}
     with ExitStack() as aside:
-        for name, keys in (await _handed_in(caller, generator, todo, aside)).items():
-            places = {i: todo[key] for i, key in enumerate(keys) if key in todo}
+        async with _handing_in:  # who asks the same meanwhile finds it noted
+            batches = await _handed_in(caller, generator, rest, aside)
+        for name, keys in batches.items():
+            mine = {key: rest[key] for key in keys if key in rest}
+            if name in _fetching:  # by another block of this run
+                await _fetching[name].wait()
+                answers.update(caller.known(list(mine)))
+                continue
+            _fetching[name] = asyncio.Event()
             try:
-                fetched = await generator.fetch(
-                    name, [places.get(i, _NOBODY) for i in range(len(keys))], caller.clock
-                )
-            except CallFailed as failure:
-                if failure.call.stop.startswith(_GONE):
-                    _no_longer(caller, name, keys)
-                raise
-            for i, one in places.items():
-                got = answers[keys[i]] = fetched[i]
-                if isinstance(got, CallFailed):
-                    caller.failed(keys[i], one, got)
-                    _no_longer(caller, name, [keys[i]])
-                else:
-                    caller.keep(keys[i], one, got)
+                answers.update(await _fetched(caller, generator, name, keys, mine))
+            finally:
+                _fetching.pop(name).set()
+    return answers
+
+
+_handing_in = asyncio.Lock()  # all calls run in evalkit's own loop
+_fetching: dict[str, asyncio.Event] = {}
+
+
+async def _fetched(
+    caller: Caller, generator: BatchGenerator, name: str, keys: Sequence[Digest], mine: Mapping[Digest, Asked]
+) -> dict[Digest, Answer | CallFailed]:
+    """Wait for a batch, and keep what it gave."""
+    answers: dict[Digest, Answer | CallFailed] = {}
+    try:
+        fetched = await generator.fetch(name, [mine.get(key, _NOBODY) for key in keys], caller.clock)
+    except CallFailed as failure:
+        if failure.call.stop.startswith(_GONE):
+            _no_longer(caller, name, keys)
+        raise
+    for i, key in enumerate(keys):
+        if key not in mine:
+            continue
+        got = answers[key] = fetched[i]
+        if isinstance(got, CallFailed):
+            caller.failed(key, mine[key], got)
+            _no_longer(caller, name, [key])
+        else:
+            caller.keep(key, mine[key], got)
     return answers
 
 

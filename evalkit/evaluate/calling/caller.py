@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 from evalkit import fingerprint
@@ -21,7 +24,8 @@ from evalkit.values import Answer, Prompt
 
 AT_ONCE = 8
 _FAILURES_IN_A_ROW = 5
-_one_batch_at_a_time = threading.Lock()  # batches share prompts: the second finds the first one's calls journalled
+_one_at_a_time: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)
+"""By generator: blocks of prompts share some, and the second finds the first one's calls journalled."""
 
 
 class Ended(Exception):
@@ -108,6 +112,8 @@ class Caller:
         async with self._limit:
             if self.ended():
                 raise Ended
+            if key in (made := self.known([key])):  # by another run on this store, while this one waited
+                return made[key]
             try:
                 async with self.spending.room(self.bound(asked)):
                     if self.ended():
@@ -123,7 +129,7 @@ class Caller:
 
     def keep(self, key: Digest, asked: Asked, answer: Answer) -> None:
         """Count an answer and write it into the journal; one whose stream broke is no answer to be found again."""
-        self._count(answer.call)
+        self._count(answer.call, asked)
         if answer.call is not None and answer.call.stop == INTERRUPTED:
             self._given_up(key, asked, answer.call, {"text": answer.text, "cited": list(answer.cited)})
         else:
@@ -131,16 +137,10 @@ class Caller:
 
     def failed(self, key: Digest, asked: Asked, failure: CallFailed) -> None:
         """Count a call that got no answer, and write down what it used."""
-        self._count(failure.call, failed=True)
+        self._count(failure.call, asked, failed=True)
         self._given_up(key, asked, failure.call, _told(failure))
 
-    async def batch(self, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | CallFailed]:
-        """Have calls made together by a generator that can; see `answer_in_batches`."""
-        recorded = self._recorded(todo)
-        rest = {key: asked for key, asked in todo.items() if key not in recorded}
-        return recorded | await answer_in_batches(self, rest)
-
-    def _recorded(self, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | CallFailed]:
+    def recorded(self, todo: Mapping[Digest, Asked]) -> dict[Digest, Answer | CallFailed]:
         """Return what is recorded of calls that never got a whole answer."""
         found: dict[Digest, Answer | CallFailed] = {}
         for key, asked in todo.items():
@@ -161,12 +161,13 @@ class Caller:
             return 0.0
         return float(self.generator.at_most(asked.prompt))  # type: ignore[attr-defined]
 
-    def _count(self, call: Call | None, failed: bool = False) -> None:
+    def _count(self, call: Call | None, asked: Asked, failed: bool = False) -> None:
         if self._paid:
-            self.spending.add(call, failed)
+            self.spending.add(call, failed, self.bound(asked))
 
     def _given_up(self, key: Digest, asked: Asked, call: Call, what: Mapping[str, object]) -> None:
-        entry = {"of": key, **what, "call": call.plain(), **as_asked(self.generator, *asked)}
+        when = datetime.now(UTC).isoformat()  # of several, a replay takes the last
+        entry = {"of": key, **what, "when": when, "call": call.plain(), **as_asked(self.generator, *asked)}
         self.journal.record(fingerprint.digest(["given up", key, call.plain()]), entry)
 
 
@@ -188,19 +189,18 @@ def answer_all(caller: Caller, wanted: Sequence[Asked], missing: list[str]) -> l
         If the run ended before all was done.
     """
     keys = [caller.key(asked) for asked in wanted]
-    with _one_batch_at_a_time:
+    batched = getattr(caller.generator, "batched", False)
+    with nullcontext() if batched else _one_at_a_time[fingerprint.digest(caller.generator)]:
         found = caller.known(list(dict.fromkeys(keys)))
         todo = {key: asked for key, asked in zip(keys, wanted, strict=True) if key not in found}
-        if todo and getattr(caller.generator, "batched", False):
-            made: Mapping[Digest, Answer | BaseException] = run_async(caller.batch(todo))
-        else:
-            made = run_async(_each(caller, todo))
+        work = answer_in_batches if batched and todo else _each
+        made: Mapping[Digest, Answer | BaseException] = run_async(work(caller, todo))
     _raise_failures(made, todo)
     found.update(cast("Mapping[Digest, Answer]", made))
     calls = (found[key].call for key in dict.fromkeys(keys))
     broken = sum(call is not None and call.stop == INTERRUPTED for call in calls)
     if broken:
-        missing.append(f"{type(caller.generator).__name__}: {broken} of {len(set(keys))} answers broke off")
+        missing.append(f"{type(caller.generator).__name__}: {broken} of {len(set(keys))} answers are cut short")
     return [found[key] for key in keys]
 
 

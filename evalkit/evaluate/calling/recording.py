@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -184,8 +186,9 @@ class Recording:
             If the disk is full.
         """
         if self.records and len(self._made):
-            known = Cassette.open(self.cassette) if self.cassette.exists() else None  # others may have added
-            write(self.cassette, lambda: self._merged(known), "" if self.finished else self._refresh)
+            with _alone(self.cassette.parent):
+                known = Cassette.open(self.cassette) if self.cassette.exists() else None  # others may have added
+                write(self.cassette, lambda: self._merged(known), "" if self.finished else self._refresh)
             if self.finished and self._refresh:
                 self.store.record(_ended(self._refresh), {"refreshed": self.cassette.name})
 
@@ -301,3 +304,14 @@ def _check_writable(path: Path) -> None:
         folder = folder.parent
     if not os.access(folder, os.W_OK) or not folder.is_dir():
         raise InputError(f"{path}: cannot be written; name a file in a folder that can be")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing a cassette in a folder meanwhile."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

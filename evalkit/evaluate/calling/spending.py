@@ -40,7 +40,8 @@ class Spending:
 
     Before a call its bound is set aside: as many tokens as its prompt has bytes, the longest answer, every retry. A
     call whose bound does not fit waits until those under way have said what they really cost; one that does not fit
-    with nothing under way is refused, so that the limit is never passed. Safe for threads.
+    with nothing under way is refused, so that the limit is never passed. Where a final usage did not arrive, the rest
+    of the call's bound stays set aside: what it cost is known to nobody here. Safe for threads.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ class Spending:
         self.incomplete, self.unpriced, self.bounded = 0, 0, 0
         self.usage = TokenUsage()
         self._prices = prices
+        self.in_doubt, self.wanted = 0.0, 0.0
         self._aside = 0.0
         self._lock = threading.Lock()
 
@@ -98,11 +100,15 @@ class Spending:
         """
         with self._lock:
             if not owed and not self._fits(bound):
-                self.refused += 1
+                self.refused, self.wanted = self.refused + 1, bound
                 raise OverBudget
             self._aside += bound
         try:
             yield
+        except BaseException:
+            with self._lock:  # it was begun, and nobody knows what it will cost
+                self.in_doubt += bound
+            raise
         finally:
             self._release(bound)
 
@@ -116,17 +122,19 @@ class Spending:
         finally:
             self._release(bound)
 
-    def add(self, call: Call | None, failed: bool = False) -> None:
-        """Count a call that was made."""
+    def add(self, call: Call | None, failed: bool = False, bound: float = 0.0) -> None:
+        """Count a call that was made; `bound` is what was set aside for it."""
         if call is None:
             return
         priced = bool(call.model) and self.prices.knows(call.model)
         dollars = self.prices.dollars(call) if priced else 0.0
+        unknown = not all(attempt.refused for attempt in call.attempts) if failed else call.at_least
         with self._lock:
+            self.in_doubt += max(0.0, bound - dollars) if unknown else 0.0
             self.calls += 1
             self.failed += failed
             self.interrupted += call.stop == INTERRUPTED
-            self.incomplete += call.at_least
+            self.incomplete += unknown
             self.unpriced += not priced
             self.dollars += dollars
             self.usage += call.used
@@ -143,6 +151,7 @@ class Spending:
         return {
             "dollars": self.dollars,
             "limit": self.limit,
+            "in doubt": self.in_doubt,
             "calls": self.calls,
             "failed": self.failed,
             "interrupted": self.interrupted,
@@ -158,12 +167,13 @@ class Spending:
                 self._aside += bound
                 return True
             if not self._aside:
-                self.refused += 1
+                self.refused, self.wanted = self.refused + 1, bound
                 raise OverBudget
             return False
 
     def _fits(self, bound: float) -> bool:
-        return self.limit is None or not bound or self.dollars + self._aside + bound <= self.limit
+        taken = self.dollars + self.in_doubt + self._aside
+        return self.limit is None or not bound or taken + bound <= self.limit
 
     def _release(self, bound: float) -> None:
         with self._lock:

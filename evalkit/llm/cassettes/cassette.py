@@ -74,11 +74,11 @@ class Cassette:
         return self.rows.recall(keys)
 
     def given_up(self, key: Digest) -> dict[str, Any] | None:
-        """Return what is recorded of a call without a whole answer: the newest part of one, else the failure."""
+        """Return what is recorded of a call without a whole answer: the last part of one, else the last failure."""
         entries = {name: entry_of(row) for name, row in self.rows.given_up(key).items()}
         if not entries:
             return None
-        best = max(entries, key=lambda name: ("error" not in entries[name], entries[name]["call"]["day"], name))
+        best = max(entries, key=lambda name: ("error" not in entries[name], entries[name].get("when", ""), name))
         return entries[best]
 
 

@@ -33,7 +33,8 @@ class Profile:
     The first token takes ``base + prefill * uncached + cached * read`` seconds for a prompt of so many tokens, all
     others together ``per_token * (output - 1)``. Each is multiplied by ``exp(sigma * z)`` with its own sigma and a
     standard normal z of its own. So these figures are medians; means are ``exp(sigma**2 / 2)`` times as long (1.02
-    for a sigma of 0.2, 1.13 for 0.5). Without jitter the whole takes exactly their sum; with it, its median is close to that.
+    for a sigma of 0.2, 1.13 for 0.5). Without jitter the whole takes exactly their sum; with it, its median is close
+    to that.
 
     Parameters
     ----------

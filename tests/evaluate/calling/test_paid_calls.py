@@ -8,7 +8,7 @@ import pytest
 from paid import BATCHES, Paid, PaidInBatches
 from toys import CALLS, calls, dense
 
-from evalkit import Sweep, SweepBudget, run
+from evalkit import Sweep, SweepBudget, Timing, run
 from evalkit.calls import INTERRUPTED, Call, TokenUsage
 from evalkit.clock import run_async
 from evalkit.errors import EvalkitError, InputError
@@ -82,7 +82,7 @@ def test_a_broken_answer_is_used_and_told_of_and_asked_for_again(tiny, store):
     word = tiny.queries.text[0].split()[0]
     broken = sum(word in text for text in tiny.queries.text)
     first = run(dense(generate=Paid(breaks=word)), tiny, METRICS, store=store)
-    assert f"{broken} of {len(tiny.queries)} answers broke off" in str(first)
+    assert f"{broken} of {len(tiny.queries)} answers are cut short" in str(first)
     assert first.manifest["spending"]["interrupted"] == broken
     again = run(dense(generate=Paid(breaks=word)), tiny, METRICS, store=store)
     assert again.manifest["spending"]["calls"] == broken
@@ -100,6 +100,36 @@ def test_a_limit_is_never_passed_and_a_higher_one_goes_on(tiny, store):
     assert len(calls()) - made == len(tiny.queries)
     assert found.manifest["spending"]["dollars"] < total
     assert found.table().equals(whole.table())
+
+
+def test_what_a_broken_call_may_have_cost_counts_against_the_limit(tiny, store):
+    generator = Paid(breaks="")
+    whole = run(dense(generate=generator), tiny, METRICS, store=type(store)(store.folder.parent / "other"))
+    known, made = whole.manifest["spending"]["dollars"], len(calls())
+    dearest = 2 * max(
+        generator.at_most(Prompt("", ("",), (document,) * 3, ("d",))) for document in tiny.documents.text
+    )
+    with pytest.raises(EvalkitError, match=r"is spent and up to \$.* more may be"):
+        run(dense(generate=generator), tiny, METRICS, store=store, budget=SweepBudget(dollars=known + dearest))
+    assert 0 < len(calls()) - made < len(tiny.queries)
+
+
+def test_timing_asks_no_broken_answer_again(tiny, store):
+    run(dense(generate=Paid(breaks="")), tiny, METRICS, store=store, timing=Timing(queries=4, warmup=1))
+    assert len(calls()) == len(tiny.queries)
+
+
+def test_batches_of_several_systems_are_waited_for_together_and_shared_calls_are_handed_in_once(
+    tiny, store, tmp_path
+):
+    systems = {
+        "again": dense(k=2, generate=PaidInBatches()),
+        "other": dense(generate=PaidInBatches("claude-opus-5-5")),
+    }
+    found = run(Sweep(dense(generate=PaidInBatches()), systems=systems), tiny, ["TokenF1"], store=store)
+    assert list(found.systems) == ["base", "again", "other"]
+    assert len(calls()) == len(set(calls())) * 3 == 3 * len(tiny.queries)
+    assert found.manifest["spending"]["calls"] == 3 * len(tiny.queries)
 
 
 def test_systems_that_cost_nothing_are_done_whatever_the_limit(tiny, store):
@@ -123,10 +153,10 @@ def test_a_batch_is_handed_in_once_and_fetched_after_a_kill(store, tmp_path, mon
     with monkeypatch.context() as dies:
         dies.setattr(PaidInBatches, "fetch", killed)
         with pytest.raises(RuntimeError, match="killed"):
-            run_async(caller.batch(todo))
+            run_async(batching.answer_in_batches(caller, todo))
     assert len(list((tmp_path / "batches").iterdir())) == 1
     later = Caller(generator, type(store)(store.folder))
-    found = run_async(later.batch(todo))
+    found = run_async(batching.answer_in_batches(later, todo))
     assert [answer.text for answer in found.values()] == ["one two"] * 3
     assert len(list((tmp_path / "batches").iterdir())) == 1
     assert run_async(later(prompts[0])).text == "one two"
@@ -187,8 +217,6 @@ def test_a_limit_needs_a_bound_for_every_system_before_any_is_paid(tiny, store):
 
 
 def test_batches_say_nothing_of_latency(tiny, store):
-    from evalkit import Timing
-
     found = run(dense(generate=PaidInBatches()), tiny, ["TokenF1"], store=store)
     assert len(found.per_query) >= len(tiny.queries)
     with pytest.raises(InputError, match="hands in batches says nothing of latency"):
@@ -196,8 +224,6 @@ def test_batches_say_nothing_of_latency(tiny, store):
 
 
 def test_timing_makes_no_paid_call_again_and_takes_what_the_call_took(tiny, store):
-    from evalkit import Timing
-
     found = run(dense(generate=Paid()), tiny, ["TokenF1"], store=store, timing=Timing(queries=4, warmup=1))
     assert len(calls()) == len(tiny.queries)
     rows = found.summary.set_index("metric")
