@@ -15,7 +15,8 @@ import numpy as np
 from evalkit import fingerprint
 from evalkit.columns import Array, Ragged
 from evalkit.errors import EvalkitError, InputError
-from evalkit.evaluate.calling.caller import Asked, Caller, Ended, answer_all
+from evalkit.evaluate.calling.answering import answer_all
+from evalkit.evaluate.calling.caller import Asked, Caller, Ended
 from evalkit.evaluate.calling.journal import Calls, calls_of
 from evalkit.evaluate.calling.spending import OverBudget, Spending
 from evalkit.llm.tokens import at_most_tokens

@@ -10,7 +10,8 @@ from typing import cast
 from evalkit.columns import Ragged, Strings
 from evalkit.datasets import Dataset, Traffic
 from evalkit.errors import InputError
-from evalkit.evaluate.calling.caller import Asked, Caller, answer_all
+from evalkit.evaluate.calling.answering import answer_all
+from evalkit.evaluate.calling.caller import Asked, Caller
 from evalkit.evaluate.execute import execute
 from evalkit.evaluate.nodes import Context, query_order, sources
 from evalkit.evaluate.plan import make_plan

@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from evalkit.errors import InputError
+from evalkit.store.files import alone
 
 FILES = ("summary.csv", "summary.parquet", "per_query.parquet", "manifest.json")
 _PART = ".part"
@@ -29,15 +30,15 @@ def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
     """
     _make_parent(target)
     with ExitStack() as held:
-        with _alone(target.parent):
+        with alone(target.parent):
             check_writable(target)
             _clear(target)
             part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=_PART))
-            held.enter_context(_alone(part))
+            held.enter_context(alone(part))
         try:
             write(part)
             part.chmod(0o755)
-            with _alone(target.parent):
+            with alone(target.parent):
                 check_writable(target)
                 _swap(part, target)
         except BaseException:
@@ -101,17 +102,6 @@ def _make_parent(target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from None
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other savers, in this process and others, from a folder: its descriptor is locked, no file is left."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _swap(part: Path, target: Path) -> None:

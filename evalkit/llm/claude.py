@@ -11,7 +11,7 @@ from evalkit.calls import CallFailed
 from evalkit.errors import InputError
 from evalkit.llm.messages import Chat
 from evalkit.llm.pricing import Prices
-from evalkit.llm.providers.anthropic import URL, VARIABLE, Endpoint, body
+from evalkit.llm.providers.anthropic import URL, VARIABLE, MessagesEndpoint, body
 from evalkit.llm.providers.anthropic_batches import Batches
 from evalkit.llm.providers.anthropic_stream import stream
 from evalkit.llm.providers.endpoint import checked_url
@@ -170,8 +170,8 @@ class Claude:
         return _checked(os.environ.get("ANTHROPIC_BASE_URL") or URL, "ANTHROPIC_BASE_URL")
 
     @property
-    def _place(self) -> Endpoint:
-        return Endpoint(type(self).__name__, self.model, self._url, self.timeout)
+    def _place(self) -> MessagesEndpoint:
+        return MessagesEndpoint(type(self).__name__, self.model, self._url, self.timeout)
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         thinking: dict[str, Any] | None = None

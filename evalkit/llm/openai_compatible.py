@@ -10,7 +10,7 @@ from evalkit.errors import InputError
 from evalkit.llm.messages import Chat
 from evalkit.llm.pricing import Prices
 from evalkit.llm.providers.endpoint import checked_url
-from evalkit.llm.providers.openai import URL, VARIABLE, Endpoint, chat, package, stream
+from evalkit.llm.providers.openai import URL, VARIABLE, ChatEndpoint, chat, package, stream
 from evalkit.llm.providers.retry import answered
 from evalkit.llm.tokens import at_most_tokens
 from evalkit.types import Clock
@@ -106,7 +106,7 @@ class OpenAICompatible:
 
     async def __call__(self, prompt: Prompt, sample: int, clock: Clock) -> Answer:
         """Answer one prompt. Samples are as many calls."""
-        place = Endpoint(type(self).__name__, self.model, self._url, self.timeout)
+        place = ChatEndpoint(type(self).__name__, self.model, self._url, self.timeout)
         package(place.whose)
         request, key = self._body(prompt, sample), place.key()
         client = await place.client(key)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from evalkit.errors import EvalkitError, InputError
 from evalkit.forms import Reader, build, plain_fields
+from evalkit.store.files import alone
 from evalkit.types import Digest
 from evalkit.variants import Variant, components
 
@@ -100,7 +99,7 @@ class Live:
             If yet another variant is live.
         """
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with alone(self.file.parent):  # readers need no lock
             history = self.history
             now = history[-1].fingerprint if history else instead_of
             if now == variant.fingerprint:
@@ -122,13 +121,3 @@ class Live:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other processes from pointing elsewhere meanwhile; readers need no lock."""
-        handle = os.open(self.file.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)

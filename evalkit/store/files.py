@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
 import time
@@ -103,3 +104,14 @@ def time_there(folder: Path) -> float:
         os.utime(folder)
         return folder.stat().st_mtime
     return time.time()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other writers, in this process and others, from a folder: its descriptor is locked, no file is left."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -9,20 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from evalkit import fingerprint
 from evalkit.calls import CallFailed
+from evalkit.evaluate.calling.caller import Asked, Caller
 from evalkit.evaluate.calling.spending import OverBudget
 from evalkit.types import BatchGenerator, Digest
 from evalkit.values import Answer, Prompt
 
-if TYPE_CHECKING:
-    from evalkit.evaluate.calling.caller import Asked, Caller
-
 _IN_A_BATCH = 10_000
 _GONE = "404"
-_NOBODY = (Prompt("", (), (), ()), 0)
+_NOBODY = Asked(Prompt("", (), (), ()), 0)
 """In the place of a call that a batch holds and nobody asks for any more."""
 
 

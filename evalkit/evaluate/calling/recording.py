@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +18,7 @@ from evalkit.llm.cassettes import ENDING, Cassette, Row, Rows, failed, kind_of, 
 from evalkit.llm.cassettes.secrets import Secrets
 from evalkit.paths import store_dir
 from evalkit.store import DiskStore
+from evalkit.store.files import alone
 from evalkit.types import Digest, Origin, Store
 from evalkit.values import Value
 
@@ -186,7 +185,7 @@ class Recording:
             If the disk is full.
         """
         if self.records and len(self._made):
-            with _alone(self.cassette.parent):
+            with alone(self.cassette.parent):
                 known = Cassette.open(self.cassette) if self.cassette.exists() else None  # others may have added
                 write(self.cassette, lambda: self._merged(known), "" if self.finished else self._refresh)
             if self.finished and self._refresh:
@@ -304,14 +303,3 @@ def _check_writable(path: Path) -> None:
         folder = folder.parent
     if not os.access(folder, os.W_OK) or not folder.is_dir():
         raise InputError(f"{path}: cannot be written; name a file in a folder that can be")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing a cassette in a folder meanwhile."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from evalkit.calls import Call, CallFailed, TokenUsage
+from evalkit.calls import TokenUsage
 from evalkit.llm.messages import Block, Messages
-from evalkit.llm.providers.endpoint import PLACEHOLDER, held, is_key, is_loopback, key_from
+from evalkit.llm.providers.endpoint import CONNECT, Endpoint, held, is_loopback
 from evalkit.llm.providers.refusals import name, refused
-from evalkit.llm.providers.retry import Fault, today
+from evalkit.llm.providers.retry import Fault
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 VARIABLE = "ANTHROPIC_API_KEY"
 URL = "https://api.anthropic.com"
 
-UNREACHED = "no connection"
-"""The `Fault.error` of a request that was never sent."""
-
-_CONNECT = 10.0
 STATUS = {
     "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
     "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "api_error": 500,
@@ -31,48 +27,16 @@ STATUS = {
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where a component calls the API, and what its errors begin with.
+class MessagesEndpoint(Endpoint):
+    """Where a component calls the Messages API."""
 
-    Parameters
-    ----------
-    whose : str
-        The component.
-    model : str
-    url : str
-    timeout : float
-        Seconds without a sign of the server after which a try is given up.
-    """
-
-    whose: str
-    model: str
-    url: str
-    timeout: float
+    variable: ClassVar[str] = VARIABLE
+    place: ClassVar[str] = "ANTHROPIC_BASE_URL"
 
     @property
-    def where(self) -> str:
-        """What every error begins with."""
-        return f"{self.whose}, {self.url}, model '{self.model}'"
-
-    def key(self) -> str:
-        """Return the key, read now; a word in its place for a server on this machine.
-
-        Raises
-        ------
-        CallFailed
-            If there is none, or none that can be sent.
-        """
-        key = key_from(VARIABLE)
-        if not key and not is_loopback(self.url):
-            free = "or take a generator that needs none: Extractive(), or Modelled(Extractive())"
-            raise self._impossible("no key", f"set {VARIABLE}, {free}")
-        if not is_key(key):
-            raise self._impossible("no such key", f"{VARIABLE} holds characters that no key has; set it anew")
-        return key or PLACEHOLDER
-
-    def _impossible(self, error: str, told: str) -> CallFailed:
-        call = Call(self.model, stop=error, day=today(), complete=False)
-        return CallFailed(f"{self.where}: {error}; {told}", call, final=True)
+    def keyless(self) -> bool:
+        """A server on this machine needs none."""
+        return is_loopback(self.url)
 
     async def client(self, key: str) -> AsyncAnthropic:
         """Return the SDK's client over the running loop's connections.
@@ -91,7 +55,7 @@ class Endpoint:
                 return DefaultAsyncHttpxClient(transport=transport, follow_redirects=False)
             return DefaultAsyncHttpxClient(limits=limits, follow_redirects=False)
 
-        timeout = httpx2.Timeout(self.timeout, connect=min(self.timeout, _CONNECT))
+        timeout = httpx2.Timeout(self.timeout, connect=min(self.timeout, CONNECT))
         http = await held(("anthropic", here), connections, httpx2.AsyncClient.aclose)
         client = AsyncAnthropic(api_key=key, base_url=self.url, max_retries=0, timeout=timeout, http_client=http)
         _ = client.messages.batches  # loads what a first call would else be timed with
@@ -109,15 +73,13 @@ class Endpoint:
                 status, error.error_code or kind, words, error.response.headers,
                 variable=VARIABLE, secret=key, request_id=error.request_id or "",
             )  # fmt: skip
-        if isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout):
-            return Fault(UNREACHED, "cannot be reached; start it, or set base_url or ANTHROPIC_BASE_URL")
-        if isinstance(error, anthropic.APITimeoutError | httpx2.TimeoutException):
-            return Fault("timeout", f"no sign of the server in {self.timeout:g} s; raise timeout, or run again later")
-        if isinstance(error, anthropic.APIConnectionError):
-            return Fault("connection lost", "the server hung up without an answer; run again")
-        if isinstance(error, httpx2.HTTPError | httpx2.StreamError):
-            return Fault("stream cut", "the connection broke before the answer's end; run again")
-        return Fault("malformed event", "the server sent what is no part of an answer; check base_url, or run again")
+        return self.lost(
+            error,
+            unreached=(httpx2.ConnectError, httpx2.ConnectTimeout),
+            silent=(anthropic.APITimeoutError, httpx2.TimeoutException),
+            hung_up=(anthropic.APIConnectionError,),
+            cut=(httpx2.HTTPError, httpx2.StreamError),
+        )
 
     def stated(self, response: Any, key: str) -> Fault:
         """Read an error that came as a batch's result, without a status of its own."""

@@ -13,6 +13,7 @@ from evalkit.calls import Call, CallFailed, TokenUsage
 from evalkit.errors import InputError
 from evalkit.llm.messages import without_marks
 from evalkit.llm.providers import anthropic as api
+from evalkit.llm.providers.endpoint import UNREACHED
 from evalkit.llm.providers.retry import Fault, failure, today, tried
 from evalkit.types import Clock
 from evalkit.values import Answer, Prompt
@@ -24,7 +25,7 @@ MOST_REQUESTS = 100_000
 """Of a batch (Anthropic, Message Batches)."""
 
 _FIRST_LOOK, _LONGEST_LOOK, _GROWTH = 1.0, 60.0, 1.5
-_NOT_TAKEN = re.compile(rf"4\d\d\b|503\b|529\b|{api.UNREACHED}")
+_NOT_TAKEN = re.compile(rf"4\d\d\b|503\b|529\b|{UNREACHED}")
 """Faults after which a batch is certainly not at work."""
 
 _NAME = re.compile(r"[\w-]{1,100}", re.ASCII)
@@ -49,12 +50,12 @@ class Batches:
 
     Parameters
     ----------
-    place : Endpoint
+    place : MessagesEndpoint
     retries : int
         Tries of every request after the first: to hand in, to look, to fetch.
     """
 
-    place: api.Endpoint
+    place: api.MessagesEndpoint
     retries: int
 
     async def hand_in(self, bodies: Sequence[Mapping[str, Any]], clock: Clock) -> str:

@@ -75,7 +75,7 @@ class Reading:
 
 
 async def stream(
-    client: AsyncAnthropic, asked: Mapping[str, Any], place: api.Endpoint, key: str, clock: Clock
+    client: AsyncAnthropic, asked: Mapping[str, Any], place: api.MessagesEndpoint, key: str, clock: Clock
 ) -> Came | Fault:
     """Make one try, streaming. Nothing is raised that the server or the connection does; a cancelled one hangs up."""
     reading, fault = Reading(), None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from evalkit.calls import INTERRUPTED, Call, CallFailed, TokenUsage
+from evalkit.calls import INTERRUPTED, TokenUsage
 from evalkit.errors import InputError
 from evalkit.llm.messages import Messages
-from evalkit.llm.providers.endpoint import PLACEHOLDER, held, is_key, is_loopback, key_from
+from evalkit.llm.providers.endpoint import CONNECT, Endpoint, held, is_loopback
 from evalkit.llm.providers.refusals import name, refused
-from evalkit.llm.providers.retry import Came, Fault, today
+from evalkit.llm.providers.retry import Came, Fault
 from evalkit.types import Clock
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 VARIABLE = "OPENAI_API_KEY"
 URL = "https://api.openai.com/v1"
 
-_CONNECT = 10.0
 _USAGE: Mapping[str, Any] = {"stream_options": {"include_usage": True}}
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
 _BROKEN = ("abort", "error")
@@ -38,48 +37,16 @@ _without_usage: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where a component calls a server, and what its errors begin with.
+class ChatEndpoint(Endpoint):
+    """Where a component calls a chat-completions API."""
 
-    Parameters
-    ----------
-    whose : str
-        The component.
-    model : str
-    url : str
-    timeout : float
-        Seconds without a sign of the server after which a try is given up.
-    """
-
-    whose: str
-    model: str
-    url: str
-    timeout: float
+    variable: ClassVar[str] = VARIABLE
+    place: ClassVar[str] = "OPENAI_BASE_URL"
 
     @property
-    def where(self) -> str:
-        """What every error begins with."""
-        return f"{self.whose}, {self.url}, model '{self.model}'"
-
-    def key(self) -> str:
-        """Return the key, read now; a word in its place for a server that is not OpenAI's and may need none.
-
-        Raises
-        ------
-        CallFailed
-            If there is none, or none that can be sent.
-        """
-        key = key_from(VARIABLE)
-        if not key and self.url == URL:
-            free = "or take a generator that needs none: Extractive(), or Modelled(Extractive())"
-            raise self._impossible("no key", f"set {VARIABLE}, {free}")
-        if not is_key(key):
-            raise self._impossible("no such key", f"{VARIABLE} holds characters that no key has; set it anew")
-        return key or PLACEHOLDER
-
-    def _impossible(self, error: str, told: str) -> CallFailed:
-        call = Call(self.model, stop=error, day=today(), complete=False)
-        return CallFailed(f"{self.where}: {error}; {told}", call, final=True)
+    def keyless(self) -> bool:
+        """Any server but OpenAI's may need none."""
+        return self.url != URL
 
     async def client(self, key: str) -> AsyncOpenAI:
         """Return the SDK's client over the running loop's connections. It retries nothing and follows no redirect.
@@ -96,7 +63,7 @@ class Endpoint:
             return httpx.AsyncClient(limits=limits, follow_redirects=False, trust_env=not here)
 
         http = await held(("openai", here), connections, httpx.AsyncClient.aclose)
-        timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT))
+        timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, CONNECT))
         client: AsyncOpenAI = package(self.whose).AsyncOpenAI(
             api_key=key, base_url=self.url, max_retries=0, timeout=timeout, http_client=http
         )
@@ -116,17 +83,16 @@ class Endpoint:
                 error.status_code, kind, words, headers,
                 variable=VARIABLE, secret=key, request_id=error.request_id or "",
             )  # fmt: skip
-        if isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
-            return Fault("no connection", "cannot be reached; start it, or set base_url or OPENAI_BASE_URL")
-        if isinstance(error, openai.APITimeoutError | httpx.TimeoutException):
-            return Fault("timeout", f"no sign of the server in {self.timeout:g} s; raise timeout, or run again later")
-        if isinstance(error, openai.APIConnectionError):
-            return Fault("connection lost", "the server hung up without an answer; run again")
-        if isinstance(error, httpx.HTTPError | httpx.StreamError):
-            return Fault("stream cut", "the connection broke before the answer's end; run again")
-        if isinstance(error, openai.APIError) and error.body is not None:
+        lost = isinstance(error, openai.APIConnectionError)
+        if isinstance(error, openai.APIError) and not lost and error.body is not None:
             return self.stated(error.body, key)
-        return Fault("malformed event", "the server sent what is no part of an answer; check base_url, or run again")
+        return self.lost(
+            error,
+            unreached=(httpx.ConnectError, httpx.ConnectTimeout),
+            silent=(openai.APITimeoutError, httpx.TimeoutException),
+            hung_up=(openai.APIConnectionError,),
+            cut=(httpx.HTTPError, httpx.StreamError),
+        )
 
     def stated(self, body: Any, key: str) -> Fault:
         """Read an error that came in mid-stream, without a status of its own."""
@@ -272,7 +238,7 @@ def _text(value: Any) -> str:
 
 
 async def stream(
-    client: AsyncOpenAI, asked: Mapping[str, Any], place: Endpoint, key: str, clock: Clock
+    client: AsyncOpenAI, asked: Mapping[str, Any], place: ChatEndpoint, key: str, clock: Clock
 ) -> Came | Fault:
     """Make one try, streaming. Nothing is raised that the server or the connection does; a cancelled one hangs up."""
     import httpx
@@ -303,7 +269,7 @@ async def stream(
     )
 
 
-async def _opened(client: AsyncOpenAI, asked: Mapping[str, Any], place: Endpoint) -> Any:
+async def _opened(client: AsyncOpenAI, asked: Mapping[str, Any], place: ChatEndpoint) -> Any:
     """Begin a stream. A server that refuses to be asked for its usage is asked again at once without."""
     import openai
 
