@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import cast
 
-from evalkit import fingerprint
 from evalkit.calls import INTERRUPTED, CallFailed
 from evalkit.clock import run_async
 from evalkit.errors import EvalkitError
@@ -19,8 +17,8 @@ from evalkit.types import Digest
 from evalkit.values import Answer
 
 _FAILURES_IN_A_ROW = 5
-_one_at_a_time: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)
-"""By generator: blocks of prompts share some, and the second finds the first one's calls journalled."""
+_one_block_at_a_time = threading.Lock()
+"""Blocks of prompts share some, and the second finds the first one's calls journalled; and `AT_ONCE` holds for all."""
 
 
 def answer_all(caller: Caller, wanted: Sequence[Asked], missing: list[str]) -> list[Answer]:
@@ -38,7 +36,7 @@ def answer_all(caller: Caller, wanted: Sequence[Asked], missing: list[str]) -> l
     """
     keys = [caller.key(asked) for asked in wanted]
     batched = getattr(caller.generator, "batched", False)
-    with nullcontext() if batched else _one_at_a_time[fingerprint.digest(caller.generator)]:
+    with nullcontext() if batched else _one_block_at_a_time:
         found = caller.known(list(dict.fromkeys(keys)))
         todo = {key: asked for key, asked in zip(keys, wanted, strict=True) if key not in found}
         work = answer_in_batches if batched and todo else _each
