@@ -18,7 +18,7 @@ from evalkit.values import Answer
 
 _FAILURES_IN_A_ROW = 5
 _one_block_at_a_time = threading.Lock()
-"""Blocks of prompts share some, and the second finds the first one's calls journalled; and `AT_ONCE` holds for all."""
+"""Blocks share prompts, and the second finds the first one's calls journalled; and `AT_ONCE` holds for all."""
 
 
 def answer_all(caller: Caller, wanted: Sequence[Asked], missing: list[str]) -> list[Answer]:
