@@ -11,6 +11,10 @@ from evalkit.errors import InputErrors
 from evalkit.llm.server.refusals import Refused
 
 
+_ROUNDING = 1e-9
+"""Refilling adds up fractions: who has waited as long as was said must not fail by one in the last digit."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """How much a minute; None: without limit.
@@ -82,7 +86,7 @@ class Buckets:
         waits = []
         for name, bucket in self._held.items():
             bucket.fill(now)
-            if bucket.level < 1:
+            if bucket.level < 1 - _ROUNDING:
                 waits.append((bucket.seconds_to(1), f"{bucket.capacity:,} {name.replace('-', ' ')} per minute"))
         if waits:
             seconds, what = max(waits)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -193,7 +193,7 @@ def _package() -> Any:
         ) from None
 
 
-@lru_cache(8)
+@cache  # an evicted client would leave its connections to the garbage collector, open
 def _client(url: str, key: str, timeout: float) -> Any:
     """The process's connections to a server; one without a key gets a word in its place, which the client wants."""
     return _package().OpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=_RETRIES)
