@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from evalkit.errors import InputErrors
 from evalkit.llm.server.refusals import Refused
 
-
 _ROUNDING = 1e-9
 """Refilling adds up fractions: who has waited as long as was said must not fail by one in the last digit."""
 
