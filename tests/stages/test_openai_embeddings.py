@@ -23,7 +23,7 @@ from evalkit.errors import InputError
 from evalkit.evaluate.apply import apply
 from evalkit.stages import Dense, Whole
 from evalkit.stages.embed.onnx import ONNX
-from evalkit.stages.embed.openai import OpenAIEmbeddings, _client
+from evalkit.stages.embed.openai import OpenAIEmbeddings, close_clients
 from evalkit.testing import check_component, check_embedder
 from evalkit.types import CORPUS, Node
 
@@ -113,7 +113,7 @@ def server(monkeypatch):
         yield running
         running.shutdown()
         thread.join()
-    _client.cache_clear()
+    close_clients()
 
 
 @pytest.fixture
@@ -280,7 +280,7 @@ def test_a_server_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr("evalkit.stages.embed.openai._RETRIES", 0)
     with pytest.raises(EvalkitError, match="cannot be reached; start it"):
         gone.encode(["ferry"])
-    _client.cache_clear()
+    close_clients()
 
 
 def test_a_server_that_does_not_answer_in_time_is_told(server, embedder, monkeypatch):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -193,7 +192,20 @@ def _package() -> Any:
         ) from None
 
 
-@cache  # an evicted client would leave its connections to the garbage collector, open
+_clients: dict[tuple[str, str, float], Any] = {}
+
+
 def _client(url: str, key: str, timeout: float) -> Any:
     """The process's connections to a server; one without a key gets a word in its place, which the client wants."""
-    return _package().OpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=_RETRIES)
+    at = url, key, timeout
+    if at not in _clients:
+        made = _package().OpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=_RETRIES)
+        if _clients.setdefault(at, made) is not made:  # another thread was quicker
+            made.close()
+    return _clients[at]
+
+
+def close_clients() -> None:
+    """Close the process's connections; the next call opens them anew. A client that is dropped leaves them open."""
+    while _clients:
+        _clients.popitem()[1].close()
