@@ -18,7 +18,7 @@ from evalkit.forms import Path as Place
 from evalkit.forms import Reader, build
 from evalkit.metrics import Metric, parse
 from evalkit.paths import find
-from evalkit.serving import layers
+from evalkit.serving import layers, state
 from evalkit.sweep import Sweep
 from evalkit.variants import Service, Variant, components
 
@@ -27,7 +27,7 @@ from evalkit.variants import Service, Variant, components
 def names() -> Mapping[str, Any]:
     """Return everything that a spec can name: components, layers, presets and the parts of an experiment."""
     parts = {kind.__name__: kind for kind in (Experiment, Sweep, Timing, Variant, Service)}
-    above = {name: getattr(module, name) for module in (layers, presets) for name in module.__all__}
+    above = {name: getattr(module, name) for module in (layers, state, presets) for name in module.__all__}
     return {**components(), **above, **parts}
 
 

@@ -102,13 +102,17 @@ class Service:
     ----------
     variant : Variant
     layers : tuple of Layer
-        Around each seam the first layer named is the outermost.
+        Around each place the first layer named is the outermost.
+    side_by_side : bool
+        Whether branches of the pipeline (dense and keyword search) are worked on at once for a request, as far as
+        there are cores; else one after the other.
     """
 
     variant: Variant
     layers: tuple[Layer, ...] = ()
+    side_by_side: bool = False
 
     @cached_property
     def fingerprint(self) -> Digest:
         """Identity of the variant and every layer."""
-        return fingerprint.digest([self.variant.fingerprint, list(self.layers)])
+        return fingerprint.digest([self.variant.fingerprint, list(self.layers), self.side_by_side])

@@ -1,4 +1,4 @@
-"""Virtual time: waiting is free, work takes the time it really took, pending sockets hold time still."""
+"""Virtual time: waiting is free, work takes what it really took, no time is skipped while a socket is pending."""
 
 from __future__ import annotations
 
@@ -14,21 +14,41 @@ _POLL = 0.05
 
 
 class _Selector(selectors.DefaultSelector):
-    """Where asyncio would wait for its next timer, moves the virtual time there instead."""
+    """Where asyncio would wait for its next timer, moves the virtual time there instead.
+
+    While a socket is pending nothing is skipped: time passes as it really does, so that what waits for the socket
+    neither times out early nor waits for nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = 0.0
-        self.pending = 0
+        self._now = 0.0
+        self._pending = 0
+        self._since = 0.0
+
+    @property
+    def now(self) -> float:
+        return self._now + (time.perf_counter() - self._since) if self._pending else self._now
+
+    def hold(self) -> None:
+        if not self._pending:
+            self._since = time.perf_counter()
+        self._pending += 1
+
+    def release(self) -> None:
+        now = self.now
+        self._pending -= 1
+        if not self._pending:
+            self._now = now
 
     def select(self, timeout: float | None = None) -> Any:
-        if self.pending:
+        if self._pending:
             return super().select(_POLL if timeout is None else min(timeout, _POLL))
         ready = super().select(0)
         if not ready:
             if timeout is None:
                 return super().select(None)  # nothing is scheduled: only another thread can go on
-            self.now += timeout
+            self._now += timeout
         return ready
 
 
@@ -89,16 +109,18 @@ class VirtualClock:
     async def compute(self, stage: str, work: Callable[[], T]) -> T:
         """Do `work` on one of the cores, and let its time pass for everyone."""
         async with self._cores:
-            started = time.perf_counter()
+            began, started = self.now(), time.perf_counter()
             value = work()
-            await asyncio.sleep(self._cost(stage, time.perf_counter() - started))
+            cost = self._cost(stage, time.perf_counter() - started)
+            passed = self.now() - began  # none, but where a socket was pending meanwhile
+            await asyncio.sleep(max(0.0, cost - passed))
             return value
 
     @asynccontextmanager
     async def io(self) -> AsyncIterator[None]:
-        """While a real socket is pending: time is not moved past what it waits for."""
-        self._loop.selector.pending += 1
+        """While a real socket is pending: time passes as it really does."""
+        self._loop.selector.hold()
         try:
             yield
         finally:
-            self._loop.selector.pending -= 1
+            self._loop.selector.release()

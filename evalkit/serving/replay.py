@@ -3,90 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from random import Random
+from typing import Any, cast
 
-import numpy as np
-
+from evalkit.calls import CallFailed
 from evalkit.clock import WallClock, run_async
-from evalkit.datasets import Dataset
+from evalkit.datasets import Dataset, Traffic
+from evalkit.datasets.traffic import Ingestion
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import worst
-from evalkit.evaluate.execute import execute
-from evalkit.evaluate.nodes import Context, sources
-from evalkit.evaluate.plan import make_plan
-from evalkit.evaluate.timing import corpus_nodes
+from evalkit.llm.latency.profiles import profiles
 from evalkit.memo import forgotten
-from evalkit.metrics import P50, P95, P99, Mean
 from evalkit.paths import store_dir
+from evalkit.serving.arrivals import Arrival, ClosedLoop, arrivals_of
 from evalkit.serving.clock import VirtualClock
+from evalkit.serving.corpora import Corpus, corpora
+from evalkit.serving.outcomes import Outcome, Replay
+from evalkit.serving.refused import Refused
 from evalkit.serving.request import Request
+from evalkit.serving.running import Running
 from evalkit.store import DiskStore
-from evalkit.types import Clock, Digest, Handler, Origin, Store
-from evalkit.values import Answers, Value
+from evalkit.types import Clock, Node, Origin, Store
+from evalkit.values import Answers
 from evalkit.variants import Service, Variant
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A question that someone asks at some time.
-
-    Parameters
-    ----------
-    text : str
-    at : float
-        Seconds from the replay's start.
-    user, tenant : str
-    """
-
-    text: str
-    at: float = 0.0
-    user: str = ""
-    tenant: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Replay:
-    """What a replay saw.
-
-    Parameters
-    ----------
-    per_request : DataFrame
-        Columns ``text, user, tenant, arrived, ended, ms, answer``, and what layers noted; one row a request, in
-        order of arrival.
-    origin : Origin
-        ``modelled`` where the cost of work was given or the generator is modelled, else as the generator's times are.
-    """
-
-    per_request: pd.DataFrame
-    origin: Origin
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """Latency in milliseconds: mean and percentiles, with intervals."""
-        import pandas as pd
-
-        found = {
-            str(metric): metric.of(self.per_request["ms"].to_numpy()) for metric in (Mean(), P50(), P95(), P99())
-        }
-        rows = [(name, e.value, e.low, e.high, e.n, "ms", self.origin) for name, e in found.items()]
-        return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "unit", "origin"])
+Cost = Callable[[str, float], float]
 
 
 def replay(
     service: Service | Variant,
     data: Dataset,
-    arrivals: Sequence[Arrival] | None = None,
+    traffic: Traffic | Sequence[Arrival] | ClosedLoop | None = None,
     *,
     clock: str = "virtual",
     cores: int = 1,
-    cost: Callable[[str, float], float] | None = None,
+    cost: Cost | Mapping[str, float] | str | None = None,
+    events: Sequence[Ingestion] = (),
+    warm: Sequence[Arrival] = (),
+    patience: float | None = None,
     seed: int = 0,
     store: Store | None = None,
 ) -> Replay:
@@ -97,90 +54,203 @@ def replay(
     service : Service or Variant
     data : Dataset
         Its documents are the corpus.
-    arrivals : sequence of Arrival, optional
+    traffic : Traffic, sequence of Arrival or ClosedLoop, optional
         Open loop: each comes at its time, answered or not. Default: every query of the data set once, each when
         the one before it is answered.
     clock : {"virtual", "wall"}
         Virtual: waiting is free, and work takes the time it really took, on `cores` cores.
     cores : int
         Of the virtual machine.
-    cost : function, optional
-        Seconds that work of a stage takes in virtual time, from the stage and the seconds it took here.
+    cost : mapping, str or function, optional
+        Seconds that work takes in virtual time: by stage (one that is not named is free), as a named latency profile
+        states them, or from the stage and the seconds it took here. Work that takes a stated time is done once for
+        equal inputs.
+    events : sequence of Ingestion
+        Documents that come and go meanwhile; ``data.events``, or none. Without any, all documents are there.
+    warm : sequence of Arrival
+        Asked before the traffic begins, one after the other; their rows are not in the results, their numbers are
+        below 0. They fill caches.
+    patience : float, optional
+        Seconds after which users leave who do not say so themselves.
     seed : int
     store : Store, optional
         Default: the project's.
+
+    Returns
+    -------
+    Replay
 
     Raises
     ------
     InputError
         For an unknown clock, no core, a cost on real time, no arrival or one before the start.
+    EvalkitError
+        If work fails. A call of a model that fails and a request that is refused are outcomes, not errors.
     """
     service = service if isinstance(service, Service) else Service(service)
     if clock not in ("virtual", "wall") or cores < 1:
         raise InputError(f"replay: clock is 'virtual' or 'wall' and cores at least 1, not {clock!r} and {cores}")
     if cost is not None and clock == "wall":
         raise InputError("replay: real time takes what it takes; give a cost with clock='virtual' only")
-    if arrivals is not None and not arrivals:
-        raise InputError("replay: no arrivals; give some, or None for every query of the data set")
-    if not all(0 <= arrival.at < math.inf for arrival in arrivals or ()):
-        raise InputError("replay: an arrival before the start or at no time; times are seconds from 0")
-    ready = _prepare(service.variant, data, store if store is not None else DiskStore(store_dir()), seed)
-    running = _start(service)
+    if traffic is None:  # one after the other
+        traffic = ClosedLoop([Arrival(text) for text in data.queries.text])
+    closed = traffic if isinstance(traffic, ClosedLoop) else None
+    arrivals = arrivals_of(closed.requests if closed else cast("Traffic | Sequence[Arrival]", traffic))
+    if patience is not None:
+        arrivals = [a if a.patience is not None else replace(a, patience=patience) for a in arrivals]
+    made = corpora(_ends(service), data, events, store if store is not None else DiskStore(store_dir()), seed)
+    stated = _stated(cost)
 
-    async def one(arrival: Arrival, on: Clock) -> dict[str, Any]:
-        await on.sleep(max(0.0, arrival.at - on.now()))
-        # counted from when it was due: a late start is the service's fault, not the user's
-        request = Request(arrival.text, arrival.user, arrival.tenant, arrival.at, on, ready, running)
-        return await _answer(service.variant, request)
+    async def everyone(on: Clock) -> tuple[list[Outcome], Running, float]:
+        running = Running(service, made[0], on, remember=stated is not None)
+        try:
+            for i, arrival in enumerate(warm):
+                await _ask(running, service.variant, arrival, i - len(warm), on.now())
+            start = on.now()
+            news = asyncio.ensure_future(_ingest(running, made[1:], start))
+            try:
+                if closed:
+                    rows = await _closed(running, service.variant, arrivals, closed, start)
+                else:
+                    rows = await _open(running, service.variant, arrivals, start)
+            finally:
+                news.cancel()
+                await asyncio.gather(news, return_exceptions=True)
+        finally:
+            await running.end()
+        return rows, running, start
 
-    async def everyone(on: Clock) -> list[dict[str, Any]]:
-        if arrivals is None:
-            return [await one(Arrival(text, on.now()), on) for text in data.queries.text]
-        return list(await asyncio.gather(*(one(a, on) for a in sorted(arrivals, key=lambda a: a.at))))
-
-    with forgotten() if cost is None else nullcontext():
+    with forgotten() if stated is None else nullcontext():
         if clock == "virtual":
-            virtual = VirtualClock(cores, cost or (lambda stage, took: took))
-            rows = _apart(lambda: virtual.run(everyone(virtual)))
+            virtual = VirtualClock(cores, stated or (lambda stage, took: took))
+            outcomes, running, start = _apart(lambda: virtual.run(everyone(virtual)))
         else:
-            rows = run_async(everyone(WallClock()))
-    import pandas as pd
-
+            outcomes, running, start = run_async(everyone(WallClock()))
     own: Origin = getattr(service.variant.generate, "origin", "measured")
-    return Replay(pd.DataFrame(rows), worst([own, "measured" if cost is None else "modelled"]))
+    origin = worst([own, "measured" if stated is None else "modelled"])
+    return Replay(outcomes, origin, start, failures=dict(running.failures))
 
 
-def _prepare(variant: Variant, data: Dataset, store: Store, seed: int) -> dict[Digest, Value]:
-    """Work out what stands ready before the first request."""
-    context = Context(store)
-    nodes = corpus_nodes(variant)
-    plan = make_plan({"": {node.recipe: node for node in nodes}})
-    done = execute(plan, sources(data, seed, store), context)
-    return {node.recipe: context.whole(done[node.recipe].blocks) for node in nodes}
+def _stated(cost: Cost | Mapping[str, float] | str | None) -> Cost | None:
+    if isinstance(cost, str):
+        known = profiles()
+        if cost not in known:
+            raise InputError(f"replay: no latency profile '{cost}'; known: {', '.join(sorted(known))}")
+        return known[cost].cost()
+    if isinstance(cost, Mapping):
+        seconds = {stage: float(value) for stage, value in cost.items()}
+        return lambda stage, took: seconds.get(stage, 0.0)
+    return cost
 
 
-def _start(service: Service) -> Mapping[Digest, tuple[Handler, ...]]:
-    seams = service.variant.nodes()
-    found: dict[Digest, tuple[Handler, ...]] = {}
+def _ends(service: Service) -> Iterable[Node]:
+    """Everything that requests may ask for."""
+    nodes = service.variant.nodes()
+    yield from nodes.values()
     for layer in service.layers:
-        recipe = seams[layer.at].recipe
-        found[recipe] = (*found.get(recipe, ()), layer.start())
-    return found
+        if hasattr(layer, "needs"):
+            yield from layer.needs(nodes)
 
 
-async def _answer(variant: Variant, request: Request) -> dict[str, Any]:
-    answers = cast("Answers", await request.get(variant.nodes()["answer"]))
-    ended = request.clock.now()
-    return {
-        "text": request.text,
-        "user": request.user,
-        "tenant": request.tenant,
-        "arrived": request.arrived,
-        "ended": ended,
-        "ms": float(np.float64(ended - request.arrived) * 1e3),
-        "answer": answers.text[0],
-        **request.notes,
-    }
+async def _open(running: Running, variant: Variant, arrivals: Sequence[Arrival], start: float) -> list[Outcome]:
+    """Let every request come at its time, whatever became of those before it."""
+    async with _Tasks() as tasks:
+        for number, arrival in enumerate(arrivals):
+            # counted from when it was due: a late start is the service's fault, not the user's
+            due = start + arrival.at
+            if due > running.clock.now():
+                await running.clock.sleep(due - running.clock.now())
+            tasks.start(_ask(running, variant, arrival, number, due))
+    return tasks.results()
+
+
+async def _closed(
+    running: Running, variant: Variant, arrivals: Sequence[Arrival], loop: ClosedLoop, start: float
+) -> list[Outcome]:
+    """Let users take the requests in order, each the next one when it has its answer and has thought."""
+    todo = iter(enumerate(arrivals))
+    found: list[Outcome] = []
+
+    async def user(name: int) -> None:
+        noise = Random(f"{loop.seed} {name}")  # noqa: S311
+        while True:
+            if loop.think:
+                await running.clock.sleep(noise.expovariate(1 / loop.think))
+            if (taken := next(todo, None)) is None:
+                return
+            found.append(await _ask(running, variant, taken[1], taken[0], running.clock.now()))
+
+    async with _Tasks() as tasks:
+        for name in range(min(loop.users, len(arrivals))):
+            tasks.start(user(name))
+    return sorted(found, key=lambda outcome: outcome.number)
+
+
+async def _ask(running: Running, variant: Variant, arrival: Arrival, number: int, due: float) -> Outcome:
+    request = Request(
+        running, number, arrival.text, arrival.user, arrival.tenant, arrival.conversation, due, notes={}
+    )
+    answers, outcome, reason = None, "answered", ""
+    asked = request.get(variant.nodes()["answer"])
+    try:
+        if arrival.patience is None:
+            answers = await asked
+        else:
+            left = due + arrival.patience - running.clock.now()
+            answers = await asyncio.wait_for(cast("asyncio.Future[Any]", asked), max(0.0, left))
+    except Refused as refusal:
+        outcome, reason = "refused", str(refusal)
+    except CallFailed as failure:
+        outcome, reason = "failed", failure.call.stop
+    except TimeoutError:
+        outcome, reason = "abandoned", f"no answer in {arrival.patience:g} s"
+    finally:
+        request.end()
+    return Outcome.of(arrival, request, cast("Answers | None", answers), outcome, reason, running.clock.now())
+
+
+async def _ingest(running: Running, news: Sequence[Corpus], start: float) -> None:
+    for corpus in news:
+        await running.clock.sleep(max(0.0, start + corpus.at - running.clock.now()))
+        await running.ingest(corpus)
+
+
+class _Tasks:
+    """Tasks that end together: the first error of one ends all, and is raised."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._failed: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> _Tasks:
+        self._me = asyncio.current_task()
+        self._error: BaseException | None = None
+        return self
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(self._look)
+        self._tasks.append(task)
+
+    def _look(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and task.exception() is not None and self._error is None:
+            self._error = task.exception()
+            if self._me is not None:
+                self._me.cancel()  # it may be waiting for the next arrival
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                await asyncio.gather(*self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._error is not None:
+                raise self._error
+
+    def results(self) -> list[Any]:
+        return [task.result() for task in self._tasks]
 
 
 def _apart(work: Callable[[], Any]) -> Any:

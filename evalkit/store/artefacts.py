@@ -99,19 +99,37 @@ def _open(path: Path, *, mapped: bool) -> tuple[str, dict[str, Array]]:
         raw = (
             np.memmap(path, dtype=np.uint8, mode="r") if mapped else np.frombuffer(path.read_bytes(), dtype=np.uint8)
         )
+    except (OSError, ValueError) as error:
+        raise CorruptArtefact(f"{path}: not a whole artefact ({type(error).__name__})") from None
+    return _read(raw, str(path))
+
+
+def read_bytes(data: bytes) -> tuple[str, dict[str, Array]]:
+    """Read an artefact that lies in memory: its kind, and its arrays as views of the bytes.
+
+    Raises
+    ------
+    CorruptArtefact
+        If it is no artefact, or (`OtherFormat`) one of another format.
+    """
+    return _read(np.frombuffer(data, dtype=np.uint8), "bytes")
+
+
+def _read(raw: Array, name: str) -> tuple[str, dict[str, Array]]:
+    try:
         start = 8 + int(raw[:8].view("<u8")[0])
         header = _header(bytes(raw[8:start]), start)
         if header.format != str(FORMAT):
-            raise OtherFormat(f"{path}: format {header.format}, this version reads {FORMAT}")
+            raise OtherFormat(f"{name}: format {header.format}, this version reads {FORMAT}")
         arrays = {}
-        for name, entry in header.arrays.items():
+        for column, entry in header.arrays.items():
             begin, end = entry["data_offsets"]
             if not 0 <= begin <= end <= len(raw) - start:  # a slice would quietly be shorter
-                raise ValueError(name)
+                raise ValueError(column)
             data = np.ndarray.view(raw[start + begin : start + end], np.ndarray)
-            arrays[name] = data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise CorruptArtefact(f"{path}: not a whole artefact ({type(error).__name__})") from None
+            arrays[column] = data.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CorruptArtefact(f"{name}: not a whole artefact ({type(error).__name__})") from None
     return header.kind, arrays
 
 

@@ -249,16 +249,17 @@ def test_a_stage_that_fails_is_named_and_nothing_is_left_running(tiny, store, cl
     [
         ({"clock": "sundial"}, "clock is 'virtual' or 'wall'"),
         ({"cores": 0}, "cores at least 1"),
-        ({"arrivals": []}, "no arrivals"),
-        ({"arrivals": [Arrival("x", at=-1)]}, "before the start"),
-        ({"arrivals": [Arrival("x", at=float("nan"))]}, "at no time"),
-        ({"arrivals": [Arrival("x", at=float("inf"))]}, "at no time"),
+        ({"traffic": []}, "no arrivals"),
+        ({"traffic": [("x", -1)]}, "before the start"),
+        ({"traffic": [("x", float("nan"))]}, "at no time"),
+        ({"traffic": [("x", float("inf"))]}, "at no time"),
         ({"clock": "wall", "cost": unit}, "clock='virtual' only"),
     ],
 )
 def test_wrong_traffic_is_refused_before_any_work(tiny, store, wrong, what):
     with pytest.raises(InputError, match=what):
-        replay(dense(), tiny, store=store, **wrong)
+        made = {**wrong, "traffic": [Arrival(*one) for one in wrong["traffic"]]} if "traffic" in wrong else wrong
+        replay(dense(), tiny, store=store, **made)
     assert not list(store.folder.glob("objects/*/*"))
 
 

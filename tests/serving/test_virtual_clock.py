@@ -91,7 +91,7 @@ def test_time_outs_follow_virtual_time():
     assert clock.run(late()) == pytest.approx(5)
 
 
-def test_a_pending_socket_holds_time_still():
+def test_while_a_socket_is_pending_time_passes_as_it_really_does():
     clock = VirtualClock()
     with Server(0.05) as server:
 
@@ -100,9 +100,9 @@ def test_a_pending_socket_holds_time_still():
                 answer = await asyncio.wait_for(ask(server.port, "hello"), timeout=1)
             return answer, clock.now()
 
-        started = time.perf_counter()
-        assert clock.run(main()) == ("HELLO", 0.0)
-        assert time.perf_counter() - started >= 0.05
+        answer, now = clock.run(main())
+        assert answer == "HELLO"
+        assert 0.05 <= now < 0.9  # as long as it really took: nothing was skipped
 
 
 def test_no_other_sleeper_overtakes_a_pending_socket():
@@ -124,13 +124,9 @@ def test_no_other_sleeper_overtakes_a_pending_socket():
             await asyncio.gather(caller(), sleeper(), caller())
 
         clock.run(main())
-    assert [(what, pytest.approx(at)) for what, at in order] == [
-        ("answered", 0.0),
-        ("answered", 0.0),
-        ("rested", 0.5),
-        ("rested", 0.5),
-        ("slept", 1.0),
-    ]
+    assert [what for what, _ in order] == ["answered", "answered", "rested", "rested", "slept"]
+    assert all(0.05 <= at < 0.5 for _, at in order[:2])
+    assert order[-1][1] == pytest.approx(1.0, abs=0.05)
 
 
 def test_time_moves_again_after_an_error_on_the_socket():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from evalkit.errors import InputError
-from evalkit.types import Handler, Next, Request, Seam
+from evalkit.serving.layers.keys import normalise
+from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
 
@@ -20,7 +20,7 @@ class Cache:
 
     Parameters
     ----------
-    at : {"answer", "retrieve", "prompt"}
+    at : {"embed", "retrieve", "prompt", "answer"}
         The seam whose value is kept.
     ttl : float or None
         Seconds for which an entry may be given, from its making; hits do not renew it. None: for ever.
@@ -28,17 +28,17 @@ class Cache:
         At most so many; the one unused for longest goes first.
     """
 
-    at: Seam = "answer"
+    at: Place = "answer"
     ttl: float | None = None
     entries: int = 1000
 
     def __post_init__(self) -> None:
-        if self.at == "chunks":
-            raise InputError("Cache: at is 'chunks', which no request makes; use answer, retrieve or prompt")
+        if self.at not in ("embed", "retrieve", "prompt", "answer"):
+            raise InputError(f"Cache: at is {self.at!r}; it is one of 'embed', 'retrieve', 'prompt', 'answer'")
         if self.entries < 1 or (self.ttl is not None and self.ttl < 0):
             raise InputError("Cache: entries must be at least 1 and ttl at least 0, or None for ever")
 
-    def start(self) -> Handler:
+    def start(self, serving: Serving) -> Handler:
         """Return the layer at work, with nothing kept."""
         kept: OrderedDict[tuple[str, str], tuple[float, Value]] = OrderedDict()
 
@@ -58,8 +58,3 @@ class Cache:
             return value
 
         return handle
-
-
-def normalise(text: str) -> str:
-    """Fold what does not change a question: Unicode form, case, white space."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -1,0 +1,161 @@
+"""A service at work: its layers started, its corpus ready, what it does beside its requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, cast
+
+from evalkit.clock import WallClock
+from evalkit.columns import Ragged, Strings
+from evalkit.errors import EvalkitError, InputError
+from evalkit.evaluate.apply import apply
+from evalkit.serving.corpora import Corpus
+from evalkit.types import Clock, Digest, Handler, Ingested, Layer, Node, Seam
+from evalkit.values import Queries, Value
+from evalkit.variants import Service
+
+_REMEMBERED = 50_000
+Named = tuple[tuple[str, Handler], ...]
+
+
+class Running:
+    """One running service.
+
+    Parameters
+    ----------
+    service : Service
+    corpus : Corpus
+        The first one.
+    clock : Clock
+    remember : bool
+        Work on equal inputs is done once, and what it gave is given again: for a clock on which work takes a stated
+        time, whatever it took here.
+
+    Attributes
+    ----------
+    corpus, ready
+        Of the corpus as it stands; a request keeps those that it began with.
+    side_by_side : bool
+        Whether the branches of a node are worked on at once.
+    calling : tuple of (str, Handler)
+        What is around every call of a model.
+    failures : Counter
+        By error, what failed beside the requests.
+    """
+
+    def __init__(self, service: Service, corpus: Corpus, clock: Clock, *, remember: bool = False) -> None:
+        self.fingerprint: Digest = service.fingerprint
+        self.nodes: Mapping[Seam, Node] = service.variant.nodes()
+        self.clock = clock
+        self.side_by_side = service.side_by_side
+        self.corpus, self.ready = corpus.digest, corpus.ready
+        self.failures: Counter[str] = Counter()
+        self._epoch = time.time() if isinstance(clock, WallClock) else 0.0
+        self._remember = remember
+        self._made: OrderedDict[tuple[Digest, ...], tuple[Value, tuple[Value, ...]]] = OrderedDict()
+        self._questions: OrderedDict[tuple[str, tuple[str, ...]], Queries] = OrderedDict()
+        self._beside: set[asyncio.Task[None]] = set()
+        self._told: list[Callable[[Ingested], Awaitable[None]]] = []
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._around, self._embedding, self.calling = self._start(service.layers)
+
+    def _start(self, layers: Sequence[Layer]) -> tuple[dict[Digest, Named], Named, Named]:
+        _check_order(layers)
+        by_place: dict[str, Named] = {}
+        names: Counter[str] = Counter()
+        for layer in layers:
+            name = f"{type(layer).__name__}[{layer.at}]"
+            names[name] += 1
+            named = name if names[name] == 1 else f"{name} {names[name]}"
+            by_place[layer.at] = (*by_place.get(layer.at, ()), (named, layer.start(self)))
+        seams: tuple[Seam, ...] = ("retrieve", "prompt", "answer")
+        around = {self.nodes[seam].recipe: by_place[seam] for seam in seams if seam in by_place}
+        return around, by_place.get("embed", ()), by_place.get("generate", ())
+
+    def around(self, node: Node) -> Named:
+        """Return what is around a node that is worked out for a request."""
+        if found := self._around.get(node.recipe):
+            return found
+        return self._embedding if node.stage == "embed" else ()
+
+    def now(self) -> float:
+        """Seconds of a calendar that other processes share."""
+        return self._epoch + self.clock.now()
+
+    def question(self, text: str, history: tuple[str, ...]) -> Queries:
+        """Return a question as the graph's source; equal ones are one."""
+        made = _once(
+            self._questions,
+            (text, history),
+            lambda: Queries(Strings.of([""]), Strings.of([text]), Ragged.of([history])),
+        )
+        return cast("Queries", made)
+
+    def apply(self, node: Node, inputs: tuple[Value, ...]) -> Value:
+        """Work on one node's one-row values."""
+        if not self._remember:
+            return apply(node, inputs).value
+        key: Any = (node.recipe, *map(id, inputs))  # held beside the value, so that no other takes its id
+        made = _once(self._made, key, lambda: (apply(node, inputs).value, inputs))
+        return cast("Value", made[0])
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that no request waits for; that it fails is counted."""
+
+        async def counted() -> None:
+            try:
+                await work
+            except EvalkitError as error:
+                self.failures[str(error)] += 1
+
+        task = asyncio.ensure_future(counted())
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    def at_ingestion(self, told: Callable[[Ingested], Awaitable[None]]) -> None:
+        """Ask to be told when documents come in or go."""
+        self._told.append(told)
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Ask to be called when the service ends."""
+        self._closing.append(close)
+
+    async def ingest(self, corpus: Corpus) -> None:
+        """Let another corpus take the place of the one that stands, and tell the layers."""
+        self.corpus, self.ready = corpus.digest, corpus.ready
+        event = Ingested(self.clock.now(), corpus.changed, corpus.digest)
+        for told in self._told:
+            await told(event)
+
+    async def end(self) -> None:
+        """Wait for what is done beside, and let every layer close what it opened."""
+        while self._beside:
+            await asyncio.gather(*self._beside)
+        for close in reversed(self._closing):
+            await close()
+
+
+def _once(kept: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+    found = kept.get(key)
+    if found is None:
+        found = kept[key] = make()
+        if len(kept) > _REMEMBERED:
+            kept.popitem(last=False)
+    return found
+
+
+def _check_order(layers: Sequence[Layer]) -> None:
+    """Refuse a cache of answers in front of what chooses the model: its answers would cross models."""
+    for place in ("answer", "generate"):
+        here = [layer for layer in layers if layer.at == place]
+        for i, layer in enumerate(here):
+            later = [other for other in here[i + 1 :] if getattr(other, "chooses_model", False)]
+            if getattr(layer, "keeps_answers", False) and later:
+                first, second = type(layer).__name__, type(later[0]).__name__
+                raise InputError(
+                    f"Service: {second} chooses the model, so {first} would hand on answers of another one; "
+                    f"list {second} before {first}"
+                )
