@@ -25,6 +25,7 @@ HEAVY = (
 )  # fmt: skip
 CONDA_NAMES = {
     "pytorch": "torch", "dask-core": "dask", "matplotlib-base": "matplotlib", "python-build": "build",
+    "redis-py": "redis",
 }  # fmt: skip
 """What conda-forge calls by another name than the package index."""
 
