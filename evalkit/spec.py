@@ -18,7 +18,9 @@ from evalkit.forms import Path as Place
 from evalkit.forms import Reader, build
 from evalkit.metrics import Metric, parse
 from evalkit.paths import find
-from evalkit.serving import layers, state
+from evalkit.serving import layers, routing, semantic, state, traffics
+from evalkit.serving.load import HighestRate, Load
+from evalkit.serving.targets import Targets
 from evalkit.sweep import Sweep
 from evalkit.variants import Service, Variant, components
 
@@ -26,8 +28,10 @@ from evalkit.variants import Service, Variant, components
 @cache
 def names() -> Mapping[str, Any]:
     """Return everything that a spec can name: components, layers, presets and the parts of an experiment."""
-    parts = {kind.__name__: kind for kind in (Experiment, Sweep, Timing, Variant, Service)}
-    above = {name: getattr(module, name) for module in (layers, state, presets) for name in module.__all__}
+    kinds = (Experiment, HighestRate, Load, Service, Sweep, Targets, Timing, Variant)
+    parts = {kind.__name__: kind for kind in kinds}
+    modules = (layers, routing, semantic, state, traffics, presets)
+    above = {name: getattr(module, name) for module in modules for name in module.__all__}
     return {**components(), **above, **parts}
 
 
@@ -40,6 +44,22 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
         Every fault at once, each as ``file:line: key: what is wrong``.
     """
     return loads(_read(path), str(path))
+
+
+def load_replay(path: str | os.PathLike[str]) -> Load:
+    """Read a replay's spec, a `Load`, from a YAML file.
+
+    Raises
+    ------
+    InputErrors
+        Every fault at once, each as ``file:line: key: what is wrong``.
+    """
+    data, lines = _parse(_read(path), str(path))
+    reader = _reader(data, lines, str(path), "name, dataset, services and traffic")
+    load = build(data, Load, reader)
+    if reader.faults:
+        raise InputErrors(list(dict.fromkeys(reader.faults)))
+    return cast("Load", load)
 
 
 def stated(path: str | os.PathLike[str], key: str) -> tuple[Any, str]:
@@ -67,16 +87,7 @@ def _read(path: str | os.PathLike[str]) -> str:
 def loads(text: str, name: str = "spec") -> Experiment:
     """Read an experiment from YAML text; `name` stands before the line in errors."""
     data, lines = _parse(text, name)
-    if not isinstance(data, dict):
-        kind = "is empty" if data is None else f"holds {type(data).__name__}"
-        raise InputError(f"{name}: {kind}; a mapping with name, dataset, sweep and metrics is needed")
-
-    def where(path: Place) -> str:
-        known = next(path[:i] for i in range(len(path), -1, -1) if path[:i] in lines)
-        key = ".".join(str(part) for part in path if isinstance(part, str))
-        return f"{name}:{lines[known]}: {key}" if key else f"{name}:{lines[known]}"
-
-    reader = Reader(names(), {Metric: parse}, where)
+    reader = _reader(data, lines, name, "name, dataset, sweep and metrics")
     experiment = build(data, Experiment, reader)
     for axes in ("grid", "zip"):  # in Python an empty grid is the default; whoever writes one meant something
         if isinstance(data.get("sweep"), dict) and data["sweep"].get(axes) == {}:
@@ -84,6 +95,20 @@ def loads(text: str, name: str = "spec") -> Experiment:
     if reader.faults:
         raise InputErrors(list(dict.fromkeys(reader.faults)))
     return cast("Experiment", experiment)
+
+
+def _reader(data: Any, lines: Mapping[Place, int], name: str, keys: str) -> Reader:
+    """Return what builds parsed YAML, with the file's lines in its faults; refuse what is no mapping of `keys`."""
+    if not isinstance(data, dict):
+        kind = "is empty" if data is None else f"holds {type(data).__name__}"
+        raise InputError(f"{name}: {kind}; a mapping with {keys} is needed")
+
+    def where(path: Place) -> str:
+        known = next(path[:i] for i in range(len(path), -1, -1) if path[:i] in lines)
+        key = ".".join(str(part) for part in path if isinstance(part, str))
+        return f"{name}:{lines[known]}: {key}" if key else f"{name}:{lines[known]}"
+
+    return Reader(names(), {Metric: parse}, where)
 
 
 def dumps(experiment: Experiment) -> str:

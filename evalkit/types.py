@@ -318,6 +318,9 @@ class Request(Protocol):
     def note(self, key: str, value: str | float) -> None:
         """Write something down beside the request, for its row in the results."""
 
+    def tell(self, text: str, history: tuple[str, ...]) -> None:
+        """Set what is asked and what was said before it; an error once something was worked out from it."""
+
     def served(self, layer: str, by: str, level: str = "") -> None:
         """Say that a layer gave an answer that was made before, and by which request (its number, as a text)."""
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evalkit.spec import load_experiment
+from evalkit.spec import load_experiment, load_replay
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
+SPECS = sorted((ROOT / "experiments").glob("*.yaml"))
+LOADS = [path for path in SPECS if "services" in yaml.safe_load(path.read_text(encoding="utf-8"))]
+EXPERIMENTS = [path for path in SPECS if path not in LOADS]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEAVY = (
     "torch", "transformers", "sentence_transformers", "pandas", "scipy", "matplotlib", "dask", "faiss", "bm25s",
@@ -75,6 +77,14 @@ def test_every_experiment_loads_and_is_named_like_its_file(path):
     assert experiment.name == path.stem
     assert experiment.description
     assert len(experiment.sweep.variants()) > 1
+
+
+@pytest.mark.parametrize("path", LOADS, ids=lambda p: p.stem)
+def test_every_load_loads_and_is_named_like_its_file(path):
+    load = load_replay(path)
+    assert load.name == path.stem
+    assert load.description
+    assert len(load.services) > 1
 
 
 def test_there_are_experiments():

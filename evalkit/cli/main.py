@@ -16,6 +16,7 @@ from evalkit._version import __version__
 from evalkit.cli.cassette import add_cassette_commands, add_cassette_options, store_with_cassette
 from evalkit.cli.fake_claude import add_fake_claude_command
 from evalkit.cli.profile import add_fit_profile_command
+from evalkit.cli.replay import add_replay_command
 from evalkit.cli.store import add_store_commands
 from evalkit.errors import EvalkitError, InputError, InputErrors
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add_cassette_commands(commands.add_parser("cassette", help="look into recorded calls: show, verify"), _say)
     add_cassette_options(run)
     add_fit_profile_command(commands, _say)
+    add_replay_command(commands, _say, _near)
     add_fake_claude_command(commands, _say)
     for command in (check, plan, run):
         command.add_argument("spec", type=Path, metavar="SPEC", help="an experiment's YAML file")
@@ -160,8 +162,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from evalkit.evaluate.results import RESULTS
     from evalkit.evaluate.run import run
-    from evalkit.evaluate.saving import check_writable
     from evalkit.paths import results_dir, store_dir
     from evalkit.store import DiskStore
 
@@ -169,7 +171,7 @@ def _run(options: argparse.Namespace) -> int:
         return DONE
     experiment, data, _ = read
     folder = options.out or results_dir() / experiment.name
-    check_writable(folder)
+    RESULTS.check(folder)
     folder = folder.resolve()
     with store_with_cassette(options, DiskStore(store_dir()), _say) as store:
         results = run(

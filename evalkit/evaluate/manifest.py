@@ -34,7 +34,7 @@ def manifest_of(
         "data": _describe(data, experiment.metrics),
         "versions": versions(),
         "machine": machine(),
-        "commit": _commit(),
+        "commit": commit(),
         "plan": {
             "nodes asked for": quality.plan.asked,
             "nodes distinct": len(quality.plan.work),
@@ -91,7 +91,7 @@ def _describe(data: Dataset, metrics: Sequence[Metric]) -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The checkout's commit, with ``+`` where files differ from it; None outside a checkout."""
     try:
         found = subprocess.run(

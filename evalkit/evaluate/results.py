@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import InputError, nearest
-from evalkit.evaluate.saving import FILES, replace_folder
 from evalkit.metrics import Judged, Metric, MetricError, parse
 from evalkit.paths import find, resolve, results_dir, store_dir
+from evalkit.store.folders import MANIFEST, FolderKind
 from evalkit.variants import Variant
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 SUMMARY_COLUMNS = ("variant", "fingerprint", "metric", "value", "low", "high", "n", "unit", "origin")
 """What else may lie in a folder of results, and goes with them when they are replaced."""
+
+
+_FILES = ("summary.csv", "summary.parquet", "per_query.parquet")
+RESULTS = FolderKind("results", (*_FILES, "report.html", "plots"), frozenset({"spec", "systems", "base"}))
+"""A folder of a run's results."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +193,7 @@ class Results:
             The folder.
         """
         target = (resolve(folder) if folder is not None else results_dir() / self.name).resolve()
-        replace_folder(target, self._write)
+        RESULTS.replace(target, self._write)
         return target
 
     def _write(self, folder: Path) -> None:
@@ -209,7 +214,7 @@ class Results:
         import pandas as pd
 
         place = find(folder)
-        missing = [name for name in FILES if not (place / name).is_file()]
+        missing = [name for name in (*_FILES, MANIFEST) if not (place / name).is_file()]
         if missing:
             raise InputError(f"{folder}: no results here ({missing[0]} is missing); give a folder that a run wrote")
         try:

@@ -98,10 +98,7 @@ class Extractive:
 
     def read(self, prompt: Prompt) -> Answer:
         """Answer one prompt with what `quotes` finds."""
-        found = self.quotes(prompt)
-        if not found:
-            return Answer(NO_ANSWER)
-        return Answer(_joined([quote.text for quote in found]), tuple(dict.fromkeys(quote.source for quote in found)))
+        return _read(self, prompt)
 
     def quotes(self, prompt: Prompt) -> tuple[Quote, ...]:
         """Return the pieces of the answer, in the order in which they are asked for; none where it is refused."""
@@ -155,6 +152,15 @@ class Extractive:
         several = ask.compares or ask.kind in _TOLD
         taken = [row for row in order if scores[row] > scores[order[0]] - _CLOSE_SECOND] if several else order[:1]
         return [(row, (0, len(text.sentences[row].text))) for row in sorted({order[0], *taken})]
+
+
+@remembered(4096)
+def _read(reader: Extractive, prompt: Prompt) -> Answer:
+    """Answer a prompt; in a replay one prompt comes again and again."""
+    found = reader.quotes(prompt)
+    if not found:
+        return Answer(NO_ANSWER)
+    return Answer(_joined([quote.text for quote in found]), tuple(dict.fromkeys(quote.source for quote in found)))
 
 
 def _answering(text: Text) -> Array:

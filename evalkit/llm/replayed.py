@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from evalkit.errors import InputError
 from evalkit.llm.call_keys import asked, call_key
 from evalkit.llm.cassettes import Cassette, failed, missed
+from evalkit.memo import remembered
 from evalkit.paths import find
 from evalkit.types import Clock, Generator, Origin
 from evalkit.values import Answer, Prompt
@@ -78,19 +79,28 @@ class Replayed:
         Miss
             If it is not recorded.
         """
-        key = call_key(self.generator, prompt, sample)
-        entry = self._recorded.recall([key]).get(key) or self._recorded.given_up(key)
-        if entry is None:
-            raise missed(self._recorded, asked(self.generator, prompt, sample))
-        failure = failed(entry) if "error" in entry else None
-        answer = Answer("", (), failure.call) if failure else Answer.read(entry)
+        answer, failure = _recorded(self._recorded, self.generator, prompt, sample)
         if self.timing == "recorded" and answer.call is not None:
             await clock.elapse(answer.call.seconds)
-        if failure:
-            raise failure
+        if failure is not None:
+            raise failed(failure)
         return answer
 
     @property
     def _recorded(self) -> Cassette:
         found: Cassette = self.__dict__["_cassette"]
         return found
+
+
+@remembered(4096)
+def _recorded(
+    cassette: Cassette, generator: Generator, prompt: Prompt, sample: int
+) -> tuple[Answer, dict[str, Any] | None]:
+    """Read what is recorded of a call: its answer or, beside what it took, the entry of its failure."""
+    key = call_key(generator, prompt, sample)
+    entry = cassette.recall([key]).get(key) or cassette.given_up(key)
+    if entry is None:
+        raise missed(cassette, asked(generator, prompt, sample))
+    if "error" in entry:
+        return Answer("", (), failed(entry).call), entry
+    return Answer.read(entry), None

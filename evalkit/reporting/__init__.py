@@ -3,6 +3,11 @@
 from evalkit.reporting.figures import intervals, tradeoff
 from evalkit.reporting.html import write_report
 from evalkit.reporting.latency import stages, waterfall
+from evalkit.reporting.serving import load_curves, traffic_timeline
 from evalkit.reporting.sweeps import sweep_lines
+from evalkit.reporting.ways import request_waterfall
 
-__all__ = ["intervals", "stages", "sweep_lines", "tradeoff", "waterfall", "write_report"]
+__all__ = [
+    "intervals", "load_curves", "request_waterfall", "stages", "sweep_lines", "tradeoff", "traffic_timeline", "waterfall",
+    "write_report",
+]  # fmt: skip

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_POLL = 0.05
 
 
 class _Selector(selectors.DefaultSelector):
     """Where asyncio would wait for its next timer, moves the virtual time there instead.
 
     While a socket is pending nothing is skipped: time passes as it really does, so that what waits for the socket
-    neither times out early nor waits for nothing.
+    neither times out early nor waits for nothing. Work is done in the loop's own thread, so nobody looks at sockets
+    while it lasts: time stands still meanwhile, and catches up as soon as what has come to them is taken in. Else
+    a reply that was there in time would time out behind somebody else's work.
     """
 
     def __init__(self) -> None:
@@ -25,6 +27,7 @@ class _Selector(selectors.DefaultSelector):
         self._now = 0.0
         self._pending = 0
         self._since = 0.0
+        self._behind = 0.0
 
     @property
     def now(self) -> float:
@@ -39,16 +42,31 @@ class _Selector(selectors.DefaultSelector):
         now = self.now
         self._pending -= 1
         if not self._pending:
-            self._now = now
+            self._now, self._behind = now, 0.0
+
+    def stood(self, seconds: float) -> None:
+        """Take back what passed while work kept everyone from looking."""
+        if self._pending:
+            self._since += seconds
+            self._behind += seconds
 
     def select(self, timeout: float | None = None) -> Any:
         if self._pending:
-            return super().select(_POLL if timeout is None else min(timeout, _POLL))
+            return self._catch_up(timeout) if self._behind else super().select(timeout)
+        if timeout is None:
+            return super().select(None)  # nothing is scheduled: only another thread can go on
+        # The one file that is always there wakes a loop that waits, which this one never does here.
+        ready = super().select(0) if len(self.get_map()) > 1 else []
+        if not ready:
+            self._now += timeout
+        return ready
+
+    def _catch_up(self, timeout: float | None) -> Any:
         ready = super().select(0)
         if not ready:
-            if timeout is None:
-                return super().select(None)  # nothing is scheduled: only another thread can go on
-            self._now += timeout
+            step = self._behind if timeout is None else min(self._behind, timeout)
+            self._now += step
+            self._behind -= step
         return ready
 
 
@@ -78,7 +96,8 @@ class VirtualClock:
 
     def __init__(self, cores: int = 1, cost: Callable[[str, float], float] = lambda stage, took: took) -> None:
         self._loop = VirtualLoop()
-        self._cores = asyncio.Semaphore(cores)
+        self._time = self._loop.selector
+        self._cores = _Cores(cores)
         self._cost = cost
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -96,7 +115,7 @@ class VirtualClock:
 
     def now(self) -> float:
         """Virtual seconds since the clock was made."""
-        return self._loop.time()
+        return self._time.now
 
     async def sleep(self, seconds: float) -> None:
         """Wait in virtual time."""
@@ -108,19 +127,65 @@ class VirtualClock:
 
     async def compute(self, stage: str, work: Callable[[], T]) -> T:
         """Do `work` on one of the cores, and let its time pass for everyone."""
-        async with self._cores:
-            began, started = self.now(), time.perf_counter()
-            value = work()
-            cost = self._cost(stage, time.perf_counter() - started)
-            passed = self.now() - began  # none, but where a socket was pending meanwhile
-            await asyncio.sleep(max(0.0, cost - passed))
-            return value
-
-    @asynccontextmanager
-    async def io(self) -> AsyncIterator[None]:
-        """While a real socket is pending: time passes as it really does."""
-        self._loop.selector.hold()
+        cores = self._cores
+        if cores.free:
+            cores.free -= 1
+        else:
+            await cores.turn()
         try:
-            yield
+            started = time.perf_counter()
+            try:
+                value = work()
+            finally:
+                took = time.perf_counter() - started
+                self._time.stood(took)
+            await asyncio.sleep(self._cost(stage, took))
+            return value
         finally:
-            self._loop.selector.release()
+            cores.hand_on()
+
+    def io(self) -> AbstractAsyncContextManager[None]:
+        """While a real socket is pending: time passes as it really does."""
+        return _Held(self._time)
+
+
+class _Cores:
+    """Cores, and who waits for one: first come, first served."""
+
+    def __init__(self, number: int) -> None:
+        self.free = number
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def turn(self) -> None:
+        """Wait until a core is handed on."""
+        mine = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if not mine.cancelled():
+                self.hand_on()  # it came, and whom it came to has left
+            raise
+
+    def hand_on(self) -> None:
+        """Give a core to the next one who still waits."""
+        while self._waiting:
+            if not (next_one := self._waiting.popleft()).done():
+                next_one.set_result(None)
+                return
+        self.free += 1
+
+
+class _Held:
+    """Time that is not skipped."""
+
+    __slots__ = ("_time",)
+
+    def __init__(self, of: _Selector) -> None:
+        self._time = of
+
+    async def __aenter__(self) -> None:
+        self._time.hold()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._time.release()

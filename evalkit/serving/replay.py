@@ -15,6 +15,7 @@ from evalkit.datasets import Dataset, Traffic
 from evalkit.datasets.traffic import Ingestion
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import worst
+from evalkit.evaluate.plan import nodes_of
 from evalkit.llm.latency.profiles import profiles
 from evalkit.memo import forgotten
 from evalkit.paths import store_dir
@@ -101,11 +102,12 @@ def replay(
     made = corpora(_ends(service), data, events, store if store is not None else DiskStore(store_dir()), seed)
     stated = _stated(cost)
 
-    async def everyone(on: Clock) -> tuple[list[Outcome], Running, float]:
+    async def everyone(on: Clock) -> tuple[list[Outcome], list[Outcome], Running, float]:
         running = Running(service, made[0], on, remember=stated is not None)
+        before: list[Outcome] = []
         try:
             for i, arrival in enumerate(warm):
-                await _ask(running, service.variant, arrival, i - len(warm), on.now())
+                before.append(await _ask(running, service.variant, arrival, i - len(warm), on.now()))
             start = on.now()
             news = asyncio.ensure_future(_ingest(running, made[1:], start))
             try:
@@ -118,17 +120,17 @@ def replay(
                 await asyncio.gather(news, return_exceptions=True)
         finally:
             await running.end()
-        return rows, running, start
+        return rows, before, running, start
 
     with forgotten() if stated is None else nullcontext():
         if clock == "virtual":
             virtual = VirtualClock(cores, stated or (lambda stage, took: took))
-            outcomes, running, start = _apart(lambda: virtual.run(everyone(virtual)))
+            outcomes, before, running, start = _apart(lambda: virtual.run(everyone(virtual)))
         else:
-            outcomes, running, start = run_async(everyone(WallClock()))
-    own: Origin = getattr(service.variant.generate, "origin", "measured")
-    origin = worst([own, "measured" if stated is None else "modelled"])
-    return Replay(outcomes, origin, start, failures=dict(running.failures))
+            outcomes, before, running, start = run_async(everyone(WallClock()))
+    makers: list[Origin] = [getattr(node.op, "origin", "measured") for node in nodes_of(_ends(service)).values()]
+    origin = worst([*makers, "measured" if stated is None else "modelled"])
+    return Replay(outcomes, origin, start, failures=dict(running.failures), warm=tuple(before))
 
 
 def _stated(cost: Cost | Mapping[str, float] | str | None) -> Cost | None:
@@ -191,13 +193,13 @@ async def _ask(running: Running, variant: Variant, arrival: Arrival, number: int
         running, number, arrival.text, arrival.user, arrival.tenant, arrival.conversation, due, notes={}
     )
     answers, outcome, reason = None, "answered", ""
-    asked = request.get(variant.nodes()["answer"])
+    asked = request.need(variant.nodes()["answer"])
     try:
         if arrival.patience is None:
             answers = await asked
         else:
             left = due + arrival.patience - running.clock.now()
-            answers = await asyncio.wait_for(cast("asyncio.Future[Any]", asked), max(0.0, left))
+            answers = await asyncio.wait_for(asked, max(0.0, left))
     except Refused as refusal:
         outcome, reason = "refused", str(refusal)
     except CallFailed as failure:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from evalkit.calls import Call, CallFailed
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import told
-from evalkit.types import QUERY, Clock, Digest, Handler, Node, Op
+from evalkit.serving.costs import asked
+from evalkit.types import QUERY, Clock, Digest, Handler, Node
 from evalkit.types import Generator as Model
-from evalkit.values import Answer, Prompt, Prompts, Value
+from evalkit.values import Prompts, Value
 
 if TYPE_CHECKING:
     from evalkit.serving.running import Running
@@ -85,11 +86,31 @@ class Request:
         self._cells: dict[Digest, Awaitable[Value]] = {}
 
     def get(self, node: Node) -> Awaitable[Value]:
-        """Return the node's one-row value; each node is worked on at most once a request."""
-        cell = self._cells.get(node.recipe)
+        """Return the node's one-row value, which is begun now; each node is worked on at most once a request."""
+        cell = self._cell(node)
         if cell is None:
-            cell = self._cells[node.recipe] = self._start(node)
+            cell = self._cells[node.recipe] = asyncio.ensure_future(self._through(node))
         return cell
+
+    async def need(self, node: Node) -> Value:
+        """Return the node's one-row value, worked on here and now if nobody has begun it: without a task of its own."""
+        cell = self._cell(node)
+        if cell is not None:
+            return await cell
+        shared = self._cells[node.recipe] = _Shared(self, node)
+        try:
+            value = await self._through(node)
+        except asyncio.CancelledError:
+            del self._cells[node.recipe]  # whoever else waits for it begins it anew
+            shared.tell(None)
+            raise
+        except BaseException as error:
+            self._cells[node.recipe] = failed = _Raises(error)
+            shared.tell(failed)
+            raise
+        self._cells[node.recipe] = done = _There(value)
+        shared.tell(done)
+        return value
 
     def note(self, key: str, value: str | float) -> None:
         """Write something down for this request's row in the results."""
@@ -124,56 +145,74 @@ class Request:
             elif isinstance(cell, asyncio.Future) and not cell.cancelled():
                 cell.exception()  # a failure that nobody asked about is nobody's
 
-    def _start(self, node: Node) -> Awaitable[Value]:
-        if node.recipe in self._ready:
-            return _There(self._ready[node.recipe])
-        if node.op == "query":
-            return _There(self.running.question(self.text, self.history))
-        return asyncio.ensure_future(self._through(node))
+    def _cell(self, node: Node) -> Awaitable[Value] | None:
+        """Return what is there of a node, or under way; None where it is to be begun."""
+        recipe = node.recipe
+        cell = self._cells.get(recipe)
+        if cell is not None:
+            gone = isinstance(cell, asyncio.Future) and cell.cancelled()  # by one who no longer waits for it
+            return None if gone else cell
+        if recipe in self._ready:
+            return _There(self._ready[recipe])
+        if node.op != "query":
+            return None
+        cell = self._cells[recipe] = _There(self.running.question(self.text, self.history))
+        return cell
 
     async def _through(self, node: Node) -> Value:
-        around = self.running.around(node)
+        around = self.running.step(node).around
         return await (Way(node, around)(self) if around else self.work(node))
 
     async def work(self, node: Node) -> Value:
         """Work a node out: its inputs first, then itself."""
-        if self.running.side_by_side and len(node.inputs) > 1:
-            inputs = tuple(await asyncio.gather(*(self.get(parent) for parent in node.inputs)))
+        running = self.running
+        inputs: list[Value] = []
+        if running.side_by_side and len(node.inputs) > 1:
+            inputs = await asyncio.gather(*(self.get(parent) for parent in node.inputs))
         else:
-            inputs = tuple([await self.get(parent) for parent in node.inputs])
-        if isinstance(node.op, Op):
-            return await self._compute(node, inputs)
-        return await Way(node, self.running.calling, inputs)(self)
+            for parent in node.inputs:
+                value = self._ready.get(parent.recipe)
+                inputs.append(await self.need(parent) if value is None else value)
+        step = running.step(node)
+        if step.computed:
+            return await self._compute(node, step.stage, tuple(inputs))
+        if running.calling:
+            return await Way(node, running.calling, tuple(inputs))(self)
+        return await self.call(node, tuple(inputs))
 
-    async def _compute(self, node: Node, inputs: tuple[Value, ...]) -> Value:
+    async def _compute(self, node: Node, stage: str, inputs: tuple[Value, ...]) -> Value:
         clock = self.clock
         start = began = clock.now()
+        asked.set(self.text)
 
         def work() -> Value:
             nonlocal began
             began = clock.now()
             return self.running.apply(node, inputs)
 
-        value = await clock.compute(node.stage, work)
-        self.events.append(Event(node.stage, "work", start, began, clock.now()))
+        value = await clock.compute(stage, work)
+        self.events.append(Event(stage, "work", start, began, clock.now()))
         return value
 
     async def call(self, node: Node, inputs: tuple[Value, ...]) -> Value:
         """Call a model."""
-        prompt = Prompt.rows(cast("Prompts", inputs[0]))[0]
+        prompt = self.running.prompt(cast("Prompts", inputs[0]))
+        asked.set(self.text)
         start = self.clock.now()
         try:
-            with told(node):
-                answer = await cast("Model", node.op)(prompt, self.sample, self.clock)
+            answer = await cast("Model", node.op)(prompt, self.sample, self.clock)
         except CallFailed as failure:
             self.calls.append(failure.call)
             raise
+        except Exception:
+            with told(node):
+                raise
         finally:
             self.events.append(Event(node.stage, "call", start, start, self.clock.now()))
         if answer.call is not None:
             self.calls.append(answer.call)
             self.first = start + answer.call.pieces[0] if answer.call.pieces else None
-        return Answer.table([answer])
+        return self.running.table(answer)
 
 
 class Way:
@@ -190,12 +229,12 @@ class Way:
             return cast(
                 "Value", await (request.call(self.node, self.inputs) if self.inputs else request.work(self.node))
             )
-        (name, handler), clock = self._layers[0], request.clock
-        start = clock.now()
+        (name, handler), now = self._layers[0], request.clock.now
+        start = now()
         try:
             return await handler(request, Way(self.node, self._layers[1:], self.inputs))
         finally:
-            request.events.append(Event(name, "layer", start, start, clock.now()))
+            request.events.append(Event(name, "layer", start, start, now()))
 
     def to(self, node: Node) -> Way:
         """Go the same way to another node."""
@@ -207,9 +246,49 @@ class _There:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: Value) -> None:
+    def __init__(self, value: Any) -> None:
         self._value = value
 
     def __await__(self) -> Generator[Any, None, Value]:
         yield from ()
-        return self._value
+        return cast("Value", self._value)
+
+
+class _Raises:
+    """A failure that was there before; may be awaited again and again."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __await__(self) -> Generator[Any, None, Value]:
+        yield from ()
+        raise self._error
+
+
+class _Shared:
+    """A node that somebody works on; others who need it wait here."""
+
+    __slots__ = ("_by", "_node", "_request", "_waiting")
+
+    def __init__(self, request: Request, node: Node) -> None:
+        self._request, self._node = request, node
+        self._by = asyncio.current_task()
+        self._waiting: list[asyncio.Future[Awaitable[Value] | None]] = []
+
+    def tell(self, outcome: Awaitable[Value] | None) -> None:
+        """Let those who wait go on: with an outcome or, where there is none, with the work."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(outcome)
+
+    def __await__(self) -> Generator[Any, None, Value]:
+        if asyncio.current_task() is self._by:
+            raise InputError(
+                f"a layer around '{self._node.stage}' waits for what it is asked for; let it go on instead"
+            )
+        self._waiting.append(waiting := asyncio.get_running_loop().create_future())
+        outcome = yield from waiting.__await__()
+        rest = self._request.need(self._node) if outcome is None else outcome
+        return (yield from rest.__await__())

@@ -6,19 +6,36 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from evalkit.clock import WallClock
 from evalkit.columns import Ragged, Strings
 from evalkit.errors import EvalkitError, InputError
 from evalkit.evaluate.apply import apply
 from evalkit.serving.corpora import Corpus
-from evalkit.types import Clock, Digest, Handler, Ingested, Layer, Node, Seam
-from evalkit.values import Queries, Value
+from evalkit.types import Clock, Digest, Handler, Ingested, Layer, Node, Op, Seam
+from evalkit.values import Answer, Answers, Prompt, Prompts, Queries, Value
 from evalkit.variants import Service
 
 _REMEMBERED = 50_000
 Named = tuple[tuple[str, Handler], ...]
+
+
+class Step(NamedTuple):
+    """How a node is worked out.
+
+    Parameters
+    ----------
+    stage : str
+    computed : bool
+        Whether it is work, or a call of a model.
+    around : tuple of (str, Handler)
+        The layers around it.
+    """
+
+    stage: str
+    computed: bool
+    around: Named
 
 
 class Running:
@@ -55,7 +72,8 @@ class Running:
         self.failures: Counter[str] = Counter()
         self._epoch = time.time() if isinstance(clock, WallClock) else 0.0
         self._remember = remember
-        self._made: OrderedDict[tuple[Digest, ...], tuple[Value, tuple[Value, ...]]] = OrderedDict()
+        self._made: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
+        self._steps: dict[Digest, Step] = {}
         self._questions: OrderedDict[tuple[str, tuple[str, ...]], Queries] = OrderedDict()
         self._beside: set[asyncio.Task[None]] = set()
         self._told: list[Callable[[Ingested], Awaitable[None]]] = []
@@ -75,11 +93,13 @@ class Running:
         around = {self.nodes[seam].recipe: by_place[seam] for seam in seams if seam in by_place}
         return around, by_place.get("embed", ()), by_place.get("generate", ())
 
-    def around(self, node: Node) -> Named:
-        """Return what is around a node that is worked out for a request."""
-        if found := self._around.get(node.recipe):
-            return found
-        return self._embedding if node.stage == "embed" else ()
+    def step(self, node: Node) -> Step:
+        """Return how a node is worked out for a request."""
+        found = self._steps.get(node.recipe)
+        if found is None:
+            around = self._around.get(node.recipe) or (self._embedding if node.stage == "embed" else ())
+            found = self._steps[node.recipe] = Step(node.stage, isinstance(node.op, Op), around)
+        return found
 
     def now(self) -> float:
         """Seconds of a calendar that other processes share."""
@@ -87,20 +107,33 @@ class Running:
 
     def question(self, text: str, history: tuple[str, ...]) -> Queries:
         """Return a question as the graph's source; equal ones are one."""
-        made = _once(
-            self._questions,
-            (text, history),
-            lambda: Queries(Strings.of([""]), Strings.of([text]), Ragged.of([history])),
-        )
-        return cast("Queries", made)
+
+        def make() -> Queries:
+            return Queries(Strings.of([""]), Strings.of([text]), Ragged.of([history]))
+
+        return cast("Queries", _kept(self._questions, (text, history), make))
 
     def apply(self, node: Node, inputs: tuple[Value, ...]) -> Value:
         """Work on one node's one-row values."""
         if not self._remember:
             return apply(node, inputs).value
-        key: Any = (node.recipe, *map(id, inputs))  # held beside the value, so that no other takes its id
-        made = _once(self._made, key, lambda: (apply(node, inputs).value, inputs))
-        return cast("Value", made[0])
+        return cast("Value", self._once((node.recipe, *map(id, inputs)), lambda: apply(node, inputs).value, inputs))
+
+    def prompt(self, prompts: Prompts) -> Prompt:
+        """Return the only row of a table of prompts as a generator receives it."""
+        if not self._remember:
+            return Prompt.rows(prompts)[0]
+        return cast("Prompt", self._once((id(prompts),), lambda: Prompt.rows(prompts)[0], prompts))
+
+    def table(self, answer: Answer) -> Answers:
+        """Return an answer as a table of one row."""
+        if not self._remember:
+            return Answer.table([answer])
+        return cast("Answers", self._once((id(answer),), lambda: Answer.table([answer]), answer))
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Any], held: Any) -> Any:
+        """Make something once for a key of identities; those whose they are are held, so that no other takes them."""
+        return _kept(self._made, key, lambda: (make(), held))[0]
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that no request waits for; that it fails is counted."""
@@ -138,7 +171,7 @@ class Running:
             await close()
 
 
-def _once(kept: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+def _kept(kept: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
     found = kept.get(key)
     if found is None:
         found = kept[key] = make()

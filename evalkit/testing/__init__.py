@@ -10,9 +10,11 @@ from evalkit.testing.conformance import (
     check_embedder,
     check_generator,
     check_index,
+    check_layer,
     check_reranker,
     check_retriever,
 )
+from evalkit.testing.conformance.states import check_state
 from evalkit.testing.corpus import tiny_dataset
 from evalkit.testing.identity import check_component, examples
 
@@ -24,8 +26,10 @@ __all__ = [
     "check_embedder",
     "check_generator",
     "check_index",
+    "check_layer",
     "check_reranker",
     "check_retriever",
+    "check_state",
     "examples",
     "tiny_dataset",
 ]

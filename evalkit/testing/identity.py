@@ -153,7 +153,10 @@ def _changed(component: Any, name: str, others: Mapping[str, Any]) -> Iterator[A
         for inner in fields(value):
             yield from (replace(component, **{name: other}) for other in _changed(value, inner.name, {}))
     else:
-        for candidate in _candidates(get_type_hints(type(component))[name], value):
+        hint = get_type_hints(type(component))[name]
+        if get_origin(hint) is Literal and len(get_args(hint)) == 1:
+            return  # nothing else may stand there
+        for candidate in _candidates(hint, value):
             try:
                 changed = replace(component, **{name: candidate})
             except InputError:
@@ -179,6 +182,8 @@ def _candidates(hint: Any, value: Any) -> Iterator[Any]:
         items = list(_candidates(get_args(hint)[0], None))
         yield from ((*value, *(item,) * times) for times in (1, 2) for item in items)
         yield from (value[:-1], ()) if value else ()
+    elif getattr(hint, "_is_protocol", False):
+        yield Stub()
     elif hint is bool:
         yield not value
     elif hint in (int, float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,11 +51,13 @@ def track(results: Results, *, folder: Path | None = None) -> str:
     """
     place = _on_disk(results, folder)
     with connected() as client:
-        experiment = _experiment(client, results.name)
-        done = _runs(client, experiment, results, "and tags.`evalkit.role` = 'sweep' and status = 'FINISHED'")
+        experiment = experiment_of(client, results.name)
+        done = runs_of(
+            client, experiment, results.digest, "and tags.`evalkit.role` = 'sweep' and status = 'FINISHED'"
+        )
         if done:
             return str(done[0].info.run_id)
-        for run in _runs(client, experiment, results):
+        for run in runs_of(client, experiment, results.digest):
             client.delete_run(run.info.run_id)
         return _log(client, experiment, results, place)
 
@@ -75,7 +78,7 @@ def _holds(place: Path, results: Results) -> bool:
         return False
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def experiment_of(client: MlflowClient, name: str) -> str:
     """Return the experiment's identity; one that was deleted in MLflow's pages comes back."""
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -86,10 +89,10 @@ def _experiment(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _runs(client: MlflowClient, experiment: str, results: Results, more: str = "") -> list[Run]:
+def runs_of(client: MlflowClient, experiment: str, digest: str, more: str = "") -> list[Run]:
     """Return the runs that log these results, whole or not."""
     runs: list[Run] = []
-    query, token = f"tags.`evalkit.results` = '{results.digest}' {more}", None
+    query, token = f"tags.`evalkit.results` = '{digest}' {more}", None
     while True:
         page = client.search_runs([experiment], query, max_results=_PAGE, page_token=token)
         runs += page
@@ -100,7 +103,7 @@ def _runs(client: MlflowClient, experiment: str, results: Results, more: str = "
 
 def _log(client: MlflowClient, experiment: str, results: Results, place: Path) -> str:
     begun, ended = records.span(results)
-    shared, data = records.shared_tags(results), _dataset(results)
+    shared, data = records.shared_tags(results), dataset_input(records.dataset(results))
     tags = {**shared, **records.sweep_tags(results)}
     parent = client.create_run(experiment, begun, tags, records.run_name(results.name)).info.run_id
     try:
@@ -128,15 +131,16 @@ def _log_variants(
             start = begun + len(results.systems) - i
             created = client.create_run(experiment, start, {**tags, **own[label]}, records.run_name(label))
             run = created.info.run_id
-            _log_batch(client, run, records.parameters(results, label), metrics[label], ended)
+            log_batch(client, run, records.parameters(results, label), metrics[label], ended)
             client.log_inputs(run, [data])
             client.set_terminated(run, "FINISHED", max(ended, start))
             bar.update()
 
 
-def _log_batch(
+def log_batch(
     client: MlflowClient, run: str, parameters: dict[str, str], metrics: dict[str, float], when: int
 ) -> None:
+    """Write parameters and metrics of one run, in as many steps as the server takes."""
     from mlflow.entities import Metric, Param
 
     client.log_batch(
@@ -155,7 +159,8 @@ def _log_artifacts(client: MlflowClient, run: str, results: Results, place: Path
         client.log_artifact(run, str(path), None if below == "." else below)
 
 
-def _dataset(results: Results) -> DatasetInput:
+def dataset_input(described: Mapping[str, str]) -> DatasetInput:
+    """Return a data set as MLflow takes it for a run's input."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    return DatasetInput(Dataset(**records.dataset(results)), [InputTag("mlflow.data.context", "evaluation")])
+    return DatasetInput(Dataset(**described), [InputTag("mlflow.data.context", "evaluation")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -55,17 +55,25 @@ def metrics(results: Results) -> dict[str, dict[str, float]]:
 
 def parameters(results: Results, label: str) -> dict[str, str]:
     """Return a variant's fields by dotted path, as the manifest lists them."""
-    listed = results.manifest.get("parameters", {}).get(label, {})
+    return as_parameters(results.manifest.get("parameters", {}).get(label, {}))
+
+
+def as_parameters(listed: Mapping[str, Any]) -> dict[str, str]:
+    """Return values by dotted path as MLflow takes them."""
     return {_cut(path, "key"): _cut(_text(value), "parameter") for path, value in listed.items()}
 
 
 def shared_tags(results: Results) -> dict[str, str]:
     """Return the tags that the sweep and its variants have in common."""
-    manifest = results.manifest
+    return machine_tags(results.digest, results.manifest)
+
+
+def machine_tags(digest: str, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return as tags what results are known by, and what they were made with."""
     machine, versions = manifest.get("machine") or {}, manifest.get("versions") or {}
     units = {"cores": "{} cores", "memory_gib": "{} GiB", "python": "Python {}"}
     tags = {
-        "evalkit.results": results.digest,
+        "evalkit.results": digest,
         "commit": manifest.get("commit"),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "machine": ", ".join(units.get(k, "{}").format(v) for k, v in machine.items() if v is not None),
@@ -109,8 +117,13 @@ def variant_tags(results: Results) -> dict[str, dict[str, str]]:
 
 def dataset(results: Results) -> dict[str, str]:
     """Return the data set's name, digest (at most 36 characters), source and counts."""
-    data = results.manifest["data"]
-    folder = _text(results.manifest["spec"].get("dataset") or data["name"])
+    return dataset_of(results.manifest)
+
+
+def dataset_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return the same of the data set that a manifest names."""
+    data = manifest["data"]
+    folder = _text(manifest["spec"].get("dataset") or data["name"])
     counts = {key: value for key, value in data.items() if isinstance(value, int)}
     counts["unjudged queries"] = len(data.get("unjudged queries", ()))
     return {
@@ -137,7 +150,16 @@ def view(results: Results) -> str:
     """Return, as MLflow's pages store a shared view, the columns worth seeing: swept parameters and means."""
     columns = [f"params.`{path}`" for path in _swept(results)[:_COLUMNS]]
     columns += [f"metrics.`{metric_name(name)}`" for name in shown_metrics(results)[:_COLUMNS]]
-    return json.dumps({**_PLAIN_VIEW, "selectedColumns": columns, "columnOrder": columns})
+    return _view(columns)
+
+
+def view_of(metrics: Sequence[str]) -> str:
+    """Return the shared view that shows some metrics, by the names that MLflow has."""
+    return _view([f"metrics.`{name}`" for name in metrics])
+
+
+def _view(columns: Sequence[str]) -> str:
+    return json.dumps({**_PLAIN_VIEW, "selectedColumns": list(columns), "columnOrder": list(columns)})
 
 
 def _swept(results: Results) -> list[str]:

@@ -11,8 +11,7 @@ import pytest
 from toys import HashedWords, dense, hybrid, keywords, pieces, small_dataset
 
 from evalkit import InputError, Results, Sweep, Timing, run
-from evalkit.evaluate.results import SUMMARY_COLUMNS, better_when_higher
-from evalkit.evaluate.saving import check_writable
+from evalkit.evaluate.results import RESULTS, SUMMARY_COLUMNS, better_when_higher
 from evalkit.evaluate.show import number
 from evalkit.metrics.statistics import holm, paired
 from evalkit.paths import results_dir
@@ -149,7 +148,7 @@ def test_a_folder_that_cannot_be_made_is_refused(results, tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match=r"^[^\n]*$"):
-            check_writable(place)
+            RESULTS.check(place)
         with pytest.raises(InputError):
             results.save(place)
 

@@ -8,13 +8,14 @@ import sys
 
 import pytest
 
-from evalkit.evaluate.saving import replace_folder
+from evalkit.evaluate.results import RESULTS
 
 MANIFEST = json.dumps({"spec": {}, "systems": {}, "base": ""})
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from evalkit.evaluate import saving
+from evalkit.evaluate.results import RESULTS
+from evalkit.store import folders
 target, place = Path(sys.argv[1]), sys.argv[2]
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -24,8 +25,8 @@ def write(folder):
         die()
 if place != "writing":
     real, count = os.replace, iter(range(9))
-    saving.os.replace = lambda *names: die() if next(count) == int(place) else real(*names)
-saving.replace_folder(target, write)
+    folders.os.replace = lambda *names: die() if next(count) == int(place) else real(*names)
+RESULTS.replace(target, write)
 """
 
 
@@ -34,7 +35,7 @@ def save(target, text):
         (folder / "manifest.json").write_text(MANIFEST)
         (folder / "summary.csv").write_text(text)
 
-    replace_folder(target, write)
+    RESULTS.replace(target, write)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,6 @@ def test_a_folder_that_another_saver_is_writing_is_left_alone(tmp_path):
         (folder / "manifest.json").write_text(MANIFEST)
         (folder / "summary.csv").write_text("slower")
 
-    replace_folder(target, write)
+    RESULTS.replace(target, write)
     assert (target / "summary.csv").read_text() == "slower"
     assert [path.name for path in tmp_path.iterdir()] == ["results"]

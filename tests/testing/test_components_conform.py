@@ -13,17 +13,19 @@ import pytest
 
 from evalkit import fingerprint, llm, stages
 from evalkit.forms import conforms
-from evalkit.serving import layers
+from evalkit.serving import layers, routing, state
+from evalkit.serving.routing import Direct, Group, Route
 from evalkit.stages import FixedTokens, Recursive, SentenceTransformer, models
 from evalkit.testing import check_component, examples
 from evalkit.testing.conformance import SUITES, roles
+from evalkit.types import Layer
 
 
 def name(value):
     return type(value).__name__ if is_dataclass(value) else value
 
 
-EXPORTED = [component for module in (stages, llm, layers) for component in examples(module)]
+EXPORTED = [component for module in (stages, llm, layers, routing, state) for component in examples(module)]
 SERVED = {
     "Claude",
     "OpenAICompatible",
@@ -44,9 +46,23 @@ def is_part(component):
     return any(conforms(component, part) for part in wanted if part.__module__.startswith("evalkit"))
 
 
+OTHERS = {
+    "Router": {"routes": (Route("simple", Direct()),)},
+    "Classifier": {"prefer": "social", "embedder": SentenceTransformer()},
+    "ByUser": {"groups": (Group("r", ("a",)),)},
+    "ByTenant": {"groups": (Group("r", ("a",)),)},
+}
+"""By component, values of fields that cannot be guessed."""
+
+
 @pytest.mark.parametrize("component", EXPORTED, ids=name)
 def test_every_exported_component_is_a_value(component):
-    check_component(component)
+    check_component(component, OTHERS.get(name(component)))
+
+
+def test_every_exported_layer_can_be_made_without_being_told_anything():
+    kinds = {kind for kind in layers.__all__ if conforms(getattr(layers, kind), Layer)}
+    assert kinds == {name(component) for component, role in PAIRS if role == "layer"}
 
 
 @pytest.mark.parametrize(("component", "role"), PAIRS, ids=name)

@@ -24,10 +24,11 @@ from evalkit.testing.conformance.counters import check_counter
 from evalkit.testing.conformance.embedders import check_embedder, check_fitted_embedder
 from evalkit.testing.conformance.generators import check_generator
 from evalkit.testing.conformance.indexes import check_index
+from evalkit.testing.conformance.layers import check_layer
 from evalkit.testing.conformance.rerankers import check_reranker
 from evalkit.testing.conformance.retrievers import check_retriever
 from evalkit.testing.identity import check_component
-from evalkit.types import Assembler, Chunker, Embedder, FittedEmbedder, Generator, Index, Reranker, Retriever
+from evalkit.types import Assembler, Chunker, Embedder, FittedEmbedder, Generator, Index, Layer, Reranker, Retriever
 
 __all__ = [
     "SUITES",
@@ -39,6 +40,7 @@ __all__ = [
     "check_fitted_embedder",
     "check_generator",
     "check_index",
+    "check_layer",
     "check_reranker",
     "check_retriever",
     "hard_documents",
@@ -55,6 +57,7 @@ SUITES: Mapping[str, tuple[Any, Callable[[Any], None]]] = {
     "assembler": (Assembler, check_assembler),
     "counter": (Counter, check_counter),
     "generator": (Generator, check_generator),
+    "layer": (Layer, check_layer),
 }
 """By role: the protocol that tells who has it, and the suite."""
 

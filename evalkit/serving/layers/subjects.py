@@ -1,0 +1,42 @@
+"""Whom a limit counts, and sums that go with a request."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+from evalkit import fingerprint
+from evalkit.types import Next, Node, Request
+
+Per = Literal["service", "model", "user", "tenant"]
+"""Whose calls are counted together: everyone's, a model's, a user's (within a tenant), a tenant's."""
+
+
+def subject(per: Per, request: Request, go_on: Next) -> tuple[str, ...]:
+    """Return whom a call is counted for. Requests that name no user, or no tenant, are one user's."""
+    if per == "model":
+        return (model_of(go_on.node),)
+    if per == "user":
+        return (request.tenant, request.user)
+    return (request.tenant,) if per == "tenant" else ()
+
+
+def model_of(node: Node) -> str:
+    """Return the name of the model that a node calls; for one without a name, the identity of its op.
+
+    A provider counts by the name: two prompts of one model share its limits.
+    """
+    return str(getattr(node.op, "model", "")) or fingerprint.digest(node.op)
+
+
+class Sums:
+    """A number for each request, kept as long as the request is: a layer may be passed more than once."""
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+
+    def add(self, request: Request, amount: float) -> float:
+        """Add to a request's number, which begins at 0; returns what it is now."""
+        total = self._kept.get(request, 0) + amount
+        self._kept[request] = total
+        return total
