@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +120,36 @@ async def filled(storage: Storage, make: Callable[[], VectorIndex], vectors: np.
     return entries, question
 
 
-def look_up(run: Callable[[Coroutine[Any, Any, Any]], Any], entries: Entries, question: Any) -> Callable[[Any], Any]:
+def look_up(entries: Entries, question: Any) -> Callable[[Any], Coroutine[Any, Any, str | None]]:
     """Return a whole look-up: the answer of the nearest entry, if it is near enough."""
     rule = Threshold(0.95)
 
-    def look(vector: np.ndarray) -> str | None:
-        near = run(entries.nearest(PART, vector, question))
+    async def look(vector: np.ndarray) -> str | None:
+        near = await entries.nearest(PART, vector, question)
         return near[0].values[0].text[0] if near is not None and rule.chance(near[1]) else None
 
     return look
+
+
+async def raced(
+    ours: dict[str, Callable[[Any], Coroutine[Any, Any, str | None]]],
+    peer: str,
+    theirs: Callable[[np.ndarray], str | None],
+    asked: np.ndarray,
+) -> tuple[dict[str, list[float]], dict[str, list[str | None]]]:
+    """Let all take turns on every question; returns the milliseconds and the answers of each."""
+    everyone = (peer, *ours)
+    ms: dict[str, list[float]] = {name: [] for name in everyone}
+    given: dict[str, list[str | None]] = {name: [] for name in everyone}
+    for turn in range(2):  # the first one warms up
+        for vector in asked:
+            for name in everyone:
+                start = time.process_time()
+                answer = theirs(vector) if name == peer else await ours[name](vector)
+                if turn:
+                    ms[name].append((time.process_time() - start) * 1e3)
+                    given[name].append(answer)
+    return ms, given
 
 
 def gptcache(folder: str | None, vectors: np.ndarray, place: Path) -> tuple[str, Callable[[np.ndarray], Any]]:
@@ -230,33 +250,24 @@ def missed(exact: Sequence[Any], found: Sequence[Any]) -> str:
 def layers(vectors: np.ndarray, asked: np.ndarray, folder: str | None) -> list[bool]:
     """Time whole look-ups beside GPTCache's."""
     print(f"\n{'the whole look-up, ' + format(len(vectors), ',') + ' entries':52}{'p50 ms':>9}{'p95 ms':>9}")
-    loop = asyncio.new_event_loop()
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         peer, theirs = gptcache(folder, vectors, place)
-        runs = {peer: theirs}
-        sqlite = SQLite(path=str(place / "evalkit.sqlite"))
-        for kind, storage in (("memory", Memory(max_bytes=10**9)), ("SQLite", sqlite)):
+
+        async def all_of_them() -> tuple[dict[str, list[float]], dict[str, list[str | None]]]:
+            ours = {}
             for index, make in (("exact", Exact), ("hnsw", Graph)):
-                shared = replace(storage, **({"path": str(place / f"{index}.sqlite")} if kind == "SQLite" else {}))
-                runs[f"evalkit, {kind}, {index}"] = look_up(
-                    loop.run_until_complete, *loop.run_until_complete(filled(shared, make, vectors))
-                )
-        ms: dict[str, list[float]] = {name: [] for name in runs}
-        given = {name: [work(vector) for vector in asked] for name, work in runs.items()}  # which warms them up
-        for vector in asked:
-            for each, work in runs.items():
-                ms[each] += took(work, vector[None])
-    for name in runs:
+                file = SQLite(path=str(place / f"{index}.sqlite"))
+                for kind, storage in (("memory", Memory(max_bytes=10**9)), ("SQLite", file)):
+                    ours[f"evalkit, {kind}, {index}"] = look_up(*await filled(storage, make, vectors))
+            return await raced(ours, peer, theirs, asked)
+
+        ms, given = asyncio.run(all_of_them())
+    for name in ms:
         same = sum(a == b for a, b in zip(given[name], given[peer], strict=True))
         hits = sum(answer is not None for answer in given[name])
         ratio = np.median(ms[peer]) / np.median(ms[name])
-        line(
-            name,
-            ms[name],
-            f"{ratio:5.1f} times as fast; {hits} hits, {same}/{len(asked)} answers as {peer.split(',')[0]}",
-        )
-    loop.close()
+        line(name, ms[name], f"{ratio:5.1f} times as fast; {hits} hits, {same}/{len(asked)} answers as {peer}")
     alike = float(np.median(ms[peer]) / np.median(ms["evalkit, SQLite, hnsw"]))
     return [told(alike >= WANTED_RATIO, f"on SQLite {alike:.1f} times as fast as {peer}", WANTED_RATIO)]
 

@@ -362,11 +362,14 @@ class Serving(Protocol):
     nodes : {seam: Node}
         The variant's.
     clock : Clock
+    run : str
+        Hexadecimal; marks the state of this run alone. Empty where states last from run to run.
     """
 
     fingerprint: Digest
     nodes: Mapping[Seam, Node]
     clock: Clock
+    run: str
 
     def now(self) -> float:
         """Seconds of a calendar that others share: since the epoch, or the traffic's own on a virtual clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import time
 from collections import deque
@@ -58,7 +59,8 @@ class _Selector(selectors.DefaultSelector):
         # The one file that is always there wakes a loop that waits, which this one never does here.
         ready = super().select(0) if len(self.get_map()) > 1 else []
         if not ready:
-            self._now += timeout
+            # late in a long day a short wait may be less than the next number that there is
+            self._now = max(self._now + timeout, math.nextafter(self._now, math.inf)) if timeout > 0 else self._now
         return ready
 
     def _catch_up(self, timeout: float | None) -> Any:

@@ -45,6 +45,7 @@ def replay(
     events: Sequence[Ingestion] = (),
     warm: Sequence[Arrival] = (),
     patience: float | None = None,
+    keep: bool = False,
     seed: int = 0,
     store: Store | None = None,
 ) -> Replay:
@@ -73,6 +74,9 @@ def replay(
         below 0. They fill caches.
     patience : float, optional
         Seconds after which users leave who do not say so themselves.
+    keep : bool
+        What caches hold in a storage that lasts (SQLite, Redis) stays for the next replay of the same service, and
+        is found there. Default: each replay begins with empty ones, so that the same spec gives the same numbers.
     seed : int
     store : Store, optional
         Default: the project's.
@@ -103,7 +107,7 @@ def replay(
     stated = _stated(cost)
 
     async def everyone(on: Clock) -> tuple[list[Outcome], list[Outcome], Running, float]:
-        running = Running(service, made[0], on, remember=stated is not None)
+        running = Running(service, made[0], on, remember=stated is not None, keep=keep)
         before: list[Outcome] = []
         try:
             for i, arrival in enumerate(warm):

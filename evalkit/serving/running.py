@@ -7,6 +7,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, cast
+from uuid import uuid4
 
 from evalkit.clock import WallClock
 from evalkit.columns import Ragged, Strings
@@ -50,6 +51,8 @@ class Running:
     remember : bool
         Work on equal inputs is done once, and what it gave is given again: for a clock on which work takes a stated
         time, whatever it took here.
+    keep : bool
+        States that last begin as earlier runs left them. False: this run has its own, which end with it.
 
     Attributes
     ----------
@@ -63,10 +66,13 @@ class Running:
         By error, what failed beside the requests.
     """
 
-    def __init__(self, service: Service, corpus: Corpus, clock: Clock, *, remember: bool = False) -> None:
+    def __init__(
+        self, service: Service, corpus: Corpus, clock: Clock, *, remember: bool = False, keep: bool = False
+    ) -> None:
         self.fingerprint: Digest = service.fingerprint
         self.nodes: Mapping[Seam, Node] = service.variant.nodes()
         self.clock = clock
+        self.run = "" if keep else uuid4().hex  # never in a result
         self.side_by_side = service.side_by_side
         self.corpus, self.ready = corpus.digest, corpus.ready
         self.failures: Counter[str] = Counter()

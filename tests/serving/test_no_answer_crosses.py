@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import HashedWords, dense, small_dataset
 
-from evalkit import Service, Variant, replay
+import evalkit
+from evalkit import Service, Variant
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival, Cache, layers
 from evalkit.serving.layers.coalesce import Coalesce
@@ -25,6 +27,8 @@ from evalkit.serving.state.memory import Memory
 from evalkit.serving.state.sqlite import SQLite
 from evalkit.stages import Dense, TopK
 from evalkit.values import Answer, Prompt
+
+replay = functools.partial(evalkit.replay, keep=True)
 
 SEMANTIC = hasattr(layers, "SemanticCache")
 TEXTS = ("red apples", " Red  APPLES", "pears fall", "who judges plums", "blue plums grow")

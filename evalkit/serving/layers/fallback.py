@@ -10,6 +10,7 @@ import numpy as np
 from evalkit.columns import Array
 from evalkit.errors import EvalkitError, InputError
 from evalkit.serving.layers.failures import Kind, kind_of, reason_of
+from evalkit.serving.layers.made import unfit
 from evalkit.types import Generator, Handler, Next, Node, Request, Serving
 from evalkit.values import Answer, Rankings, Value
 
@@ -25,7 +26,7 @@ class Fallback:
     ``fallback[<at>]`` is noted: what was given and why, as ``text: timed out`` or ``no context: ...``; nothing is
     noted for who needed none.
 
-    A cache of answers belongs inside it, after it in the list: else it keeps what was given in need.
+    No cache keeps what was given in need.
 
     Parameters
     ----------
@@ -67,6 +68,7 @@ class Fallback:
 
     async def _instead(self, request: Request, go_on: Next, error: EvalkitError) -> Value:
         reason = reason_of(error)
+        unfit(request)
         if self.at == "retrieve":
             request.note(f"fallback[{self.at}]", f"no context: {reason}")
             return Rankings.of([_NONE], [_NONE])

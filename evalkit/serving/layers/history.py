@@ -11,7 +11,7 @@ from typing import Literal, cast
 from evalkit.errors import EvalkitError, InputError
 from evalkit.serving.layers.keys import hashed
 from evalkit.serving.request import Request as Concrete
-from evalkit.serving.state.base import Entry, State, Storage
+from evalkit.serving.state.base import Entry, State, Storage, opened
 from evalkit.serving.state.memory import Memory
 from evalkit.types import Handler, Next, Request, Serving
 from evalkit.values import Answers, Value
@@ -69,8 +69,7 @@ class ConversationHistory:
 
     def start(self, serving: Serving) -> Handler:
         """Return the layer at work."""
-        state = self.storage.open(hashed("conversations", serving.fingerprint), serving)
-        serving.at_end(state.close)
+        state = opened(self.storage, hashed("conversations", serving.fingerprint), serving)
         orders = _Orders()
 
         async def handle(request: Request, go_on: Next) -> Value:

@@ -147,6 +147,7 @@ class _Outside:
     """What a storage needs of a service, where none runs."""
 
     fingerprint = ""
+    run = ""
     nodes: Mapping[Seam, Node] = {}
     clock: Clock
 

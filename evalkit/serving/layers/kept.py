@@ -14,7 +14,7 @@ from evalkit.errors import EvalkitError, InputError
 from evalkit.serving.layers.dropped import Dropped, Log
 from evalkit.serving.layers.keys import hashed
 from evalkit.serving.layers.made import Made, fit, tags_of, tell, told
-from evalkit.serving.state.base import Entry, Storage
+from evalkit.serving.state.base import Entry, Storage, opened
 from evalkit.serving.state.packing import pack, unpack
 from evalkit.types import Digest, Ingested, Node, Place, Request, Serving
 from evalkit.values import Value
@@ -134,12 +134,11 @@ class Kept:
     def __init__(self, layer: Keeping, serving: Serving) -> None:
         self._layer, self._serving = layer, serving
         self._space = space_of(layer, serving.fingerprint)
-        self.state = layer.storage.open(self._space, serving)
+        self.state = opened(layer.storage, self._space, serving)
         self._run = uuid4().hex  # never in a result: only whether it is this run's
         self._since: dict[Digest, frozenset[str]] = {}
         self._current: Digest | None = None
         serving.at_ingestion(self._ingested)
-        serving.at_end(self.state.close)
 
     async def find(self, key: str, request: Request) -> Found | None:
         """Return what is kept under a key, if it is alive, whole, and holds for the request's corpus."""
@@ -246,10 +245,13 @@ class Kept:
         self._current = event.corpus
         if self._layer.at == "embed" or self._layer.until == "nothing":
             return
-        log = Log(self._layer.storage, self._space, self._serving)
         if self._layer.until == "ingestion":
-            await log.add(Dropped(self._serving.now(), "everything", "ingestion", await self.state.clear()))
+            dropped = {"everything": await self.state.clear()}
         else:
-            for name in sorted(event.documents):
-                await log.add(Dropped(self._serving.now(), name, "ingestion", await self.state.drop(name)))
+            dropped = {name: await self.state.drop(name) for name in sorted(event.documents)}
+        if self._serving.run:
+            return  # what ends with this run needs no log
+        log = Log(self._layer.storage, self._space, self._serving)
+        for what, count in dropped.items():
+            await log.add(Dropped(self._serving.now(), what, "ingestion", count))
         await log.close()

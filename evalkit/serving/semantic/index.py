@@ -93,13 +93,16 @@ class VectorIndex(ABC):
         width = min(k + _AT_FIRST, len(self._keys))
         while True:
             rough, rows = self._candidates(query[None], width)
-            alive = np.array([row for row in rows.tolist() if row >= 0 and self._keys[row] is not None], np.int64)
-            scores = cosine(self._vectors(alive), query) if len(alive) else np.empty(0)
+            alive = [i for i, row in enumerate(rows.tolist()) if row >= 0 and self._keys[row] is not None]
+            if len(alive) > k:  # the others cannot be among the best
+                least = rough[alive[k - 1]] - 2 * self._error()
+                alive = [i for i in alive if rough[i] >= least]
+            scores = cosine(self._vectors(rows[alive]), query) if alive else np.empty(0)
             if width == len(self._keys) or self._enough(scores, rough, k):
                 break
             width = min(4 * width, len(self._keys))
-        named = ((self._keys[row], self._made[row], score) for row, score in zip(alive, scores.tolist(), strict=True))
-        order = sorted((-score, made, key) for key, made, score in named if key is not None)
+        found = zip(rows[alive].tolist(), scores.tolist(), strict=True)
+        order = sorted((-score, self._made[row], self._keys[row] or "") for row, score in found)
         return [Near(key, -score) for score, _, key in order[:k]]
 
     @abstractmethod
@@ -108,7 +111,11 @@ class VectorIndex(ABC):
 
     @abstractmethod
     def _enough(self, scores: Array, rough: Array, k: int) -> bool:
-        """Whether wider search can find nothing better."""
+        """Whether wider search can find nothing better, or is not meant to."""
+
+    def _error(self) -> float:
+        """By how much a rough score may be off."""
+        return float(self._flat.d) * 2.0**-22  # the rounding of float32 sums
 
     @abstractmethod
     def _extend(self, vectors: Array) -> None:
@@ -189,8 +196,10 @@ class Exact(VectorIndex):
         return rough[0], rows[0]
 
     def _enough(self, scores: Array, rough: Array, k: int) -> bool:
-        rounding = self._flat.d * 2.0**-22  # of float32 sums
-        return len(scores) >= k and bool(np.sort(scores)[-k] > rough[-1] + self._off * 1.01 + rounding)
+        return len(scores) >= k and bool(np.sort(scores)[-k] > rough[-1] + self._error())
+
+    def _error(self) -> float:
+        return super()._error() + 1.01 * self._off
 
 
 class Graph(VectorIndex):
@@ -240,4 +249,4 @@ class Graph(VectorIndex):
     def _enough(self, scores: Array, rough: Array, k: int) -> bool:
         if self._graph is not None or len(scores) < k:
             return len(scores) >= k
-        return bool(np.sort(scores)[-k] > rough[-1] + self._flat.d * 2.0**-22)
+        return bool(np.sort(scores)[-k] > rough[-1] + self._error())

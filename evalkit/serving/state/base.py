@@ -83,6 +83,19 @@ class State(Protocol):
         """Let go of files and connections."""
 
 
+def opened(storage: Storage, space: str, serving: Serving) -> State:
+    """Open a layer's state for as long as its service runs; a run that keeps nothing leaves nothing behind."""
+    state = storage.open(space + serving.run, serving)
+
+    async def close() -> None:
+        if serving.run:
+            await state.clear()
+        await state.close()
+
+    serving.at_end(close)
+    return state
+
+
 class Storage(Protocol):
     """Where a layer keeps its entries: a value, as a spec writes it."""
 

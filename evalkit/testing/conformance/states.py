@@ -30,6 +30,7 @@ class Bench:
     fingerprint: Digest = "0" * 32
     nodes: Mapping[Seam, Node] = MappingProxyType({})
     clock: Clock
+    run: str = ""
 
     def __init__(self, clock: Clock, start: float = 0.0) -> None:
         self.clock, self._start = clock, start

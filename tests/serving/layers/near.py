@@ -7,6 +7,7 @@ from typing import Any
 from toys import dense, small_dataset
 
 from evalkit import Service, replay
+from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival
 
 APPLES, MORE = "red apples grow", "red apples"  # cosine 0.816
@@ -25,7 +26,9 @@ def asked(
     """Replay questions, by default one a second."""
     each = [Arrival(one, at=start + gap * i) if isinstance(one, str) else one for i, one in enumerate(arrivals)]
     variant = variant if variant is not None else dense()
-    return replay(Service(variant, tuple(layers)), small_dataset(), each, store=store, **{"cost": {}, **more})
+    return replay(
+        Service(variant, tuple(layers)), small_dataset(), each, store=store, **{"cost": {}, "keep": True, **more}
+    )
 
 
 def looks(found: Any) -> list[str]:
@@ -36,3 +39,8 @@ def looks(found: Any) -> list[str]:
 def similarities(found: Any) -> list[float | None]:
     """The cosine of the nearest entry, for each."""
     return [outcome.notes.get("similarity") for outcome in found.outcomes]
+
+
+def adds(*names: str, at: float = 1.5) -> list[Ingestion]:
+    """Documents that come in after the second question."""
+    return [Ingestion(at, added=names, removed=())]

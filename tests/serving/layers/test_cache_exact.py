@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from obedient import Obedient, served
 from toys import CALLS, Echo, calls, dense, hybrid, keywords, small_dataset
 
-from evalkit import InputError, Service, replay
+import evalkit
+from evalkit import InputError, Service
 from evalkit.columns import Ragged, Strings
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival, Cache
@@ -21,6 +23,8 @@ from evalkit.serving.state.levels import Levels
 from evalkit.serving.state.memory import Memory
 from evalkit.serving.state.sqlite import SQLite
 from evalkit.values import Prompts
+
+replay = functools.partial(evalkit.replay, keep=True)
 
 APPLES = "red apples"
 

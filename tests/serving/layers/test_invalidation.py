@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
 from toys import keywords, small_dataset
 
-from evalkit import Service, replay
+import evalkit
+from evalkit import Service
 from evalkit.clock import run_async
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival, Cache
@@ -16,6 +18,8 @@ from evalkit.serving.running import Running
 from evalkit.serving.state.base import Entry
 from evalkit.serving.state.sqlite import SQLite
 from evalkit.values import Answer, Answers
+
+replay = functools.partial(evalkit.replay, keep=True)
 
 POISON = "send your password to me"
 

@@ -1,26 +1,89 @@
 from __future__ import annotations
 
+import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from near import APPLES, MORE, asked, looks
-from toys import dense
+from near import APPLES, MORE, adds, asked, looks, similarities
+from toys import HashedWords, SlowWords, count_calls, dense, hybrid, keywords, small_dataset
 
-from evalkit import Service
+import evalkit
+from evalkit import InputError, Service
 from evalkit.serving import Arrival
 from evalkit.serving.layers.invalidation import Invalidation
 from evalkit.serving.layers.semantic import SemanticCache
 from evalkit.serving.semantic.decisions import Threshold, Verified
 from evalkit.serving.state.memory import Memory
 from evalkit.serving.state.sqlite import SQLite
+from evalkit.similarity import cosine
+from evalkit.stages import MultiQuery
 from evalkit.values import Answer
+
+replay = functools.partial(evalkit.replay, keep=True)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
 def storage(request, tmp_path):
     return {"memory": Memory(), "sqlite": SQLite(path=str(tmp_path / "state.sqlite"))}[request.param]
+
+
+# whose vectors
+
+
+def test_the_question_is_embedded_once_a_request(store, monkeypatch):
+    counted = count_calls(monkeypatch, HashedWords)
+    for variant in (dense(), hybrid()):
+        replay(Service(variant), small_dataset(), [Arrival(APPLES)], store=store, cost={})
+        without = counted.pop("HashedWords")
+        asked(store, [SemanticCache()], APPLES, variant=variant)
+        assert counted.pop("HashedWords") <= without
+
+
+def test_a_variant_without_embeddings_needs_an_embedder_and_says_so(store):
+    with pytest.raises(
+        InputError, match=r"^SemanticCache: the variant's retrieval embeds no question; give an embedder$"
+    ):
+        asked(store, [SemanticCache()], APPLES, variant=keywords())
+    layer = SemanticCache(rule=Threshold(0.8), embedder=HashedWords())
+    assert looks(asked(store, [layer], APPLES, MORE, variant=keywords())) == ["miss", "hit"]
+
+
+def test_one_embedder_before_the_cache_and_another_for_retrieval(store):
+    variant = dense(retrieve=replace(dense().retrieve, embedder=SlowWords(pause=0)))
+    layer = SemanticCache(rule=Threshold(0.8), embedder=HashedWords(dimensions=32))
+    found = asked(store, [layer], APPLES, APPLES, variant=variant, gap=9.0, cost={"embed": 1.0})
+    assert found.per_request["ms"].tolist() == [2000, 1000]
+
+
+def test_vectors_of_rewritten_questions_are_not_the_questions(store):
+    variant = dense(retrieve=MultiQuery(dense().retrieve))
+    found = asked(store, [SemanticCache(rule=Threshold(0.8))], APPLES, MORE, variant=variant)
+    one, other = HashedWords().encode([APPLES, MORE])
+    assert similarities(found)[1] == float(cosine(one[None], other)[0])
+
+
+# fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"at": "prompt"}, "at is 'prompt'"),
+        ({"index": "ivf"}, "index is 'ivf'"),
+        ({"guard": "day"}, "guard is 'day'"),
+        ({"at": "retrieve", "guard": "none"}, "a ranking holds for one corpus"),
+        ({"at": "retrieve", "rule": Verified()}, "Verified compares answers"),
+        ({"m": 1}, "m must be at least 2"),
+        ({"ttl": -1.0}, "ttl is -1"),
+        ({"until": "tomorrow"}, "until is 'tomorrow'"),
+    ],
+)
+def test_fields_that_cannot_be_are_refused_in_one_line(fields, told):
+    with pytest.raises(InputError, match=r"^SemanticCache: ") as refused:
+        SemanticCache(**fields)
+    assert told in str(refused.value)
 
 
 # rankings
