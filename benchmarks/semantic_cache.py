@@ -52,7 +52,7 @@ ANSWER = "The fee for a transfer abroad is three percent of the amount, at least
 class Alone:
     """What a cache needs of a service: nothing comes in, nothing goes."""
 
-    fingerprint = hashed("benchmark")
+    fingerprint, run = hashed("benchmark"), ""
 
     def __init__(self) -> None:
         self.clock = WallClock()

@@ -18,9 +18,10 @@ from evalkit.forms import Path as Place
 from evalkit.forms import Reader, build
 from evalkit.metrics import Metric, parse
 from evalkit.paths import find
-from evalkit.serving import layers, routing, semantic, state, traffics
-from evalkit.serving.load import HighestRate, Load
-from evalkit.serving.targets import Targets
+from evalkit.serving import layers, routing, semantic, state
+from evalkit.serving.load import traffics
+from evalkit.serving.load.load import HighestRate, Load
+from evalkit.serving.results.targets import Targets
 from evalkit.sweep import Sweep
 from evalkit.variants import Service, Variant, components
 

@@ -9,10 +9,10 @@ from toys import keywords
 
 from evalkit import InputError, Service
 from evalkit.serving import Cache
-from evalkit.serving.load import HighestRate, Load
-from evalkit.serving.replays import run_load
-from evalkit.serving.targets import Targets
-from evalkit.serving.traffics import Poisson
+from evalkit.serving.load.load import HighestRate, Load
+from evalkit.serving.load.replays import run_load
+from evalkit.serving.load.traffics import Poisson
+from evalkit.serving.results.targets import Targets
 from evalkit.store import DiskStore
 from evalkit.tracking import track_replays, tracking_uri
 

@@ -12,8 +12,8 @@ from evalkit.errors import InputError, InputErrors
 
 if TYPE_CHECKING:
     from evalkit.datasets import Dataset
-    from evalkit.serving.load import Load
-    from evalkit.serving.replays import Replays
+    from evalkit.serving.load.load import Load
+    from evalkit.serving.load.replays import Replays
 
 DONE, FAILED = 0, 1
 
@@ -38,7 +38,7 @@ def add_replay_command(commands: Any, say: Say, near: Callable[[Path], str]) -> 
 
 def _replay(options: argparse.Namespace, say: Say, near: Callable[[Path], str]) -> int:
     from evalkit.paths import results_dir
-    from evalkit.serving.replays import LOADS, run_load
+    from evalkit.serving.load.replays import LOADS, run_load
 
     if (read := _read(options)) is None:
         say(f"{options.spec}: skipped, its data set is not here")
@@ -71,7 +71,7 @@ def _draw(found: Replays, folder: Path) -> None:
     from evalkit.reporting.canvas import png
     from evalkit.reporting.serving import traffic_timeline
     from evalkit.reporting.ways import request_waterfall
-    from evalkit.serving.replays import places
+    from evalkit.serving.load.replays import places
 
     folder.mkdir(exist_ok=True)
     for label, name in places(found).items():
@@ -84,8 +84,8 @@ def _read(options: argparse.Namespace) -> tuple[Load, Dataset] | None:
     """Read and check a spec and its data, all faults together; None where the data may be missing and is."""
     from evalkit.datasets import load_dataset
     from evalkit.paths import resolve
-    from evalkit.serving.load import HighestRate
-    from evalkit.serving.replays import check_traffic
+    from evalkit.serving.load.load import HighestRate
+    from evalkit.serving.load.replays import check_traffic
     from evalkit.spec import load_replay, stated
 
     faults: list[str] = []

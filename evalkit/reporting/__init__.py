@@ -8,6 +8,6 @@ from evalkit.reporting.sweeps import sweep_lines
 from evalkit.reporting.ways import request_waterfall
 
 __all__ = [
-    "intervals", "load_curves", "request_waterfall", "stages", "sweep_lines", "tradeoff", "traffic_timeline", "waterfall",
-    "write_report",
+    "intervals", "load_curves", "request_waterfall", "stages", "sweep_lines", "tradeoff", "traffic_timeline",
+    "waterfall", "write_report",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from evalkit.serving.outcomes import Replay
+    from evalkit.serving.results.outcomes import Replay
 
 _PANELS = (
     ("P50", "median latency (ms)"),

@@ -9,14 +9,14 @@ import numpy as np
 
 from evalkit.errors import InputError
 from evalkit.reporting.canvas import INK, PALETTE, REST, WIDTH, canvas, milliseconds, title
-from evalkit.serving.summary import OUTCOMES
+from evalkit.serving.results.summary import OUTCOMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from evalkit.serving.outcomes import Outcome, Replay
     from evalkit.serving.request import Event
+    from evalkit.serving.results.outcomes import Outcome, Replay
 
 _MOST_EVENTS = 40
 _KIND_COLOURS = {"layer": PALETTE[4], "work": PALETTE[0], "call": PALETTE[1]}

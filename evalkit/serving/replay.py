@@ -22,9 +22,9 @@ from evalkit.paths import store_dir
 from evalkit.serving.arrivals import Arrival, ClosedLoop, arrivals_of
 from evalkit.serving.clock import VirtualClock
 from evalkit.serving.corpora import Corpus, corpora
-from evalkit.serving.outcomes import Outcome, Replay
 from evalkit.serving.refused import Refused
 from evalkit.serving.request import Request
+from evalkit.serving.results.outcomes import Outcome, Replay
 from evalkit.serving.running import Running
 from evalkit.store import DiskStore
 from evalkit.types import Clock, Node, Origin, Store

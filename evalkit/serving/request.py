@@ -93,7 +93,7 @@ class Request:
         return cell
 
     async def need(self, node: Node) -> Value:
-        """Return the node's one-row value, worked on here and now if nobody has begun it: without a task of its own."""
+        """Return the node's one-row value, worked on here if nobody has begun it: without a task of its own."""
         cell = self._cell(node)
         if cell is not None:
             return await cell

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import InputError
 from evalkit.forms import plain
 from evalkit.progress import progress
-from evalkit.serving.replays import Replays, places
+from evalkit.serving.load.replays import Replays, places
 from evalkit.spec import as_yaml
 from evalkit.sweep import parameters
 from evalkit.tracking import records

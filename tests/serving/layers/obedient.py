@@ -46,7 +46,9 @@ def served(store: Any, layers: Any, *arrivals: Arrival | str, generate: Any = No
     variant = keywords()
     variant = type(variant)(variant.chunk, variant.retrieve, generate=generate or Obedient("toy"))
     asked = [Arrival(one) if isinstance(one, str) else one for one in arrivals]
-    return replay(Service(variant, tuple(layers)), small_dataset(), asked, store=store, **{"cost": {}, "keep": True, **more})
+    return replay(
+        Service(variant, tuple(layers)), small_dataset(), asked, store=store, **{"cost": {}, "keep": True, **more}
+    )
 
 
 def calls(found: Any) -> list[tuple[float, float, int]]:

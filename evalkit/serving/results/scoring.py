@@ -22,13 +22,13 @@ from evalkit.metrics import (
     WrongShare,
 )
 from evalkit.metrics.statistics import proportion_interval
-from evalkit.serving.batches import means
-from evalkit.serving.outcomes import Outcome
+from evalkit.serving.results.batches import means
+from evalkit.serving.results.outcomes import Outcome
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalkit.serving.outcomes import Replay
+    from evalkit.serving.results.outcomes import Replay
 
 _OF_JUDGED: tuple[CacheMetric, ...] = (
     WrongShare(), ServedWrong(), CachePrecision(), CacheRecall(), FalseHitRate()

@@ -14,8 +14,8 @@ from evalkit.columns import Array
 from evalkit.datasets.arrivals import poisson
 from evalkit.errors import InputError
 from evalkit.serving.arrivals import Arrival
-from evalkit.serving.bottleneck import Spent
-from evalkit.serving.outcomes import Replay
+from evalkit.serving.load.bottleneck import Spent
+from evalkit.serving.results.outcomes import Replay
 
 _FAR_BELOW, _BELOW, _ABOVE = 0.25, 0.7, 1.1
 """Parts of a seed's rate at which it is run again: below it the targets must be met, above it they must not."""

@@ -24,7 +24,7 @@ from evalkit.metrics import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalkit.serving.outcomes import Replay
+    from evalkit.serving.results.outcomes import Replay
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Limit = float | tuple[float, float, float]

@@ -19,11 +19,11 @@ from evalkit.machine import machine, versions
 from evalkit.paths import resolve, results_dir, store_dir
 from evalkit.progress import progress
 from evalkit.serving.arrivals import Arrival, ClosedLoop
-from evalkit.serving.capacity import Capacity, highest_rate
-from evalkit.serving.load import Load
-from evalkit.serving.outcomes import Replay
+from evalkit.serving.load.capacity import Capacity, highest_rate
+from evalkit.serving.load.load import Load
+from evalkit.serving.load.traffics import Recorded, before
 from evalkit.serving.replay import replay
-from evalkit.serving.traffics import Recorded, before
+from evalkit.serving.results.outcomes import Replay
 from evalkit.store import DiskStore
 from evalkit.store.folders import FolderKind
 from evalkit.types import Store
@@ -69,13 +69,13 @@ class Replays(Mapping[str, Replay]):
 
     def __repr__(self) -> str:
         from evalkit.evaluate.show import text
-        from evalkit.serving.telling import grids
+        from evalkit.serving.load.telling import grids
 
         return "\n\n".join(text(grid) for grid in grids(self))
 
     def _repr_html_(self) -> str:
         from evalkit.evaluate.show import table_html
-        from evalkit.serving.telling import grids
+        from evalkit.serving.load.telling import grids
 
         return "".join(table_html(grid) for grid in grids(self))
 

@@ -15,9 +15,9 @@ from toys import keywords, small_dataset
 
 from evalkit import InputError, Service, replay
 from evalkit.serving import Arrival, Cache, ClosedLoop, Refused
-from evalkit.serving.capacity import highest_rate
-from evalkit.serving.limits import missed
-from evalkit.serving.targets import Targets
+from evalkit.serving.load.capacity import highest_rate
+from evalkit.serving.load.limits import missed
+from evalkit.serving.results.targets import Targets
 from evalkit.values import Answer
 
 QUESTIONS = [Arrival("red apples")] * 1500

@@ -14,8 +14,8 @@ from evalkit._version import __version__
 from evalkit.columns import Array, Strings
 from evalkit.errors import InputError
 from evalkit.paths import find, resolve
-from evalkit.serving.flat import Columns, Flat
-from evalkit.serving.outcomes import Replay
+from evalkit.serving.results.flat import Columns, Flat
+from evalkit.serving.results.outcomes import Replay
 from evalkit.store.folders import MANIFEST, FolderKind
 
 if TYPE_CHECKING:

@@ -25,12 +25,12 @@ from evalkit.metrics import (
     Throughput,
     Timeline,
 )
-from evalkit.serving.batches import means, quantile, share
+from evalkit.serving.results.batches import means, quantile, share
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalkit.serving.outcomes import Outcome, Replay
+    from evalkit.serving.results.outcomes import Outcome, Replay
 
 OUTCOMES = ("answered", "refused", "failed", "abandoned")
 COLUMNS = ["metric", "value", "low", "high", "n", "unit", "origin"]
@@ -46,7 +46,7 @@ def summarise(replay: Replay) -> pd.DataFrame:
     came whole came with its first token. ``Throughput`` counts those too. Shares of outcomes, ``HitRate`` and dollars
     are of all requests. Where there is nothing to tell, the value is nan.
 
-    Under load neighbours wait for one another; the intervals allow for it (see `evalkit.serving.batches`), but those
+    Under load neighbours wait for one another; the intervals allow for it (see `evalkit.serving.results.batches`), but those
     of the rates, which take what came for a Poisson process.
     """
     import pandas as pd

@@ -13,10 +13,10 @@ from evalkit.evaluate.results import Comparisons
 from evalkit.metrics import DollarsPer1000
 from evalkit.metrics.statistics import Comparison
 from evalkit.metrics.statistics import compare as compare_paired
-from evalkit.serving.batches import batches
+from evalkit.serving.results.batches import batches
 
 if TYPE_CHECKING:
-    from evalkit.serving.outcomes import Replay
+    from evalkit.serving.results.outcomes import Replay
 
 _HIGHER = frozenset(("answered", "hit", "quality"))
 
@@ -55,7 +55,7 @@ def compare(
     Comparisons
         Mean differences with intervals, p-values of Fisher's randomisation test, two-sided and corrected by Holm over
         the replays, and a verdict: ``better``, ``worse``, ``equivalent``, or ``inconclusive``. Neighbouring requests
-        wait for one another, so runs of them (see `evalkit.serving.batches`) are drawn and flipped together.
+        wait for one another, so runs of them (see `evalkit.serving.results.batches`) are drawn and flipped together.
 
     Raises
     ------

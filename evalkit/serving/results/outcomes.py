@@ -23,8 +23,8 @@ from evalkit.values import Answers
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalkit.serving.flat import Flat
-    from evalkit.serving.targets import Targets
+    from evalkit.serving.results.flat import Flat
+    from evalkit.serving.results.targets import Targets
 
 
 class Outcome(NamedTuple):
@@ -116,22 +116,22 @@ class Replay:
             What was asked: ``number``, ``text``, ``user``, ``tenant``, ``conversation``, ``kind``, ``intent``.
             Times: ``arrived`` and ``ended`` in seconds from the traffic's start, ``ms``, ``first_ms`` (to the first
             piece that was handed on; to the end where the answer came whole), ``queue_ms`` (waits for a core) and
-            ``ms[<layer or stage>]``, its own time (see `evalkit.serving.tables.own_times`).
+            ``ms[<layer or stage>]``, its own time (see `evalkit.serving.results.tables.own_times`).
             What came of it: ``outcome``, ``reason``, ``answer``, ``hit`` (the layer, and its level, that gave an
             answer made before; else empty), ``made_by``.
             What it took: ``calls``, ``<kind>_tokens``, ``usd`` (nan where a model has no price: see `unpriced`),
             ``saved_usd`` and ``saved_ms`` (what the call cost and took that had made a hit's answer).
-            Of hits: ``wrong`` and ``stale``, None where nobody can know (see `evalkit.serving.scoring.judge`).
+            Of hits: ``wrong`` and ``stale``, None where nobody can know (see `evalkit.serving.results.scoring.judge`).
             Then a column for each note that a layer made.
         """
-        from evalkit.serving.tables import per_request
+        from evalkit.serving.results.tables import per_request
 
         return per_request(self)
 
     @cached_property
     def events(self) -> pd.DataFrame:
         """One row an event: ``request``, ``name``, ``kind``; ``start``, ``began``, ``end`` in seconds."""
-        from evalkit.serving.tables import events
+        from evalkit.serving.results.tables import events
 
         return events(self)
 
@@ -145,7 +145,7 @@ class Replay:
             when they ended: ``ended``, ``hits``, ``answered``, ``refused``, ``failed``, ``abandoned``, and of those
             answered ``p50_ms`` and ``p95_ms``, nan where there is none.
         """
-        from evalkit.serving.tables import per_second
+        from evalkit.serving.results.tables import per_second
 
         return per_second(self, width)
 
@@ -155,7 +155,7 @@ class Replay:
 
         0 for a request without an answer, nan for one without a reference. Shape (requests,).
         """
-        from evalkit.serving.scoring import quality
+        from evalkit.serving.results.scoring import quality
 
         return quality(self.outcomes)
 
@@ -171,7 +171,7 @@ class Replay:
         clustered : bool
             Requests of one intent are not independent: intervals allow for it.
         """
-        from evalkit.serving.scoring import lookups
+        from evalkit.serving.results.scoring import lookups
 
         return lookups(self, kind, clustered=clustered)
 
@@ -185,20 +185,20 @@ class Replay:
             ``kind``, ``metric``, ``value``, ``low``, ``high``, ``n``, ``of`` (what `n` counts), ``unit``, ``origin``.
             Rates by level divide by all requests, whatever became of them. Intervals of shares are Clopper-Pearson's.
         """
-        from evalkit.serving.scoring import caching
+        from evalkit.serving.results.scoring import caching
 
         return caching(self)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """One row a number, with its 95 % interval; see `evalkit.serving.summary.summarise`."""
-        from evalkit.serving.summary import summarise
+        """One row a number, with its 95 % interval; see `evalkit.serving.results.summary.summarise`."""
+        from evalkit.serving.results.summary import summarise
 
         return summarise(self)
 
     def check(self, targets: Targets) -> pd.DataFrame:
         """Say for each target whether it is met: ``pass``, ``fail``, or ``inconclusive``; see `Targets`."""
-        from evalkit.serving.targets import check
+        from evalkit.serving.results.targets import check
 
         return check(self, targets)
 
@@ -213,7 +213,7 @@ class Replay:
         InputError
             If there is no such column, or no such request.
         """
-        from evalkit.serving.summary import chosen
+        from evalkit.serving.results.summary import chosen
 
         mask = chosen(self, wanted)
         kept = [outcome for outcome, keep in zip(self.outcomes, mask, strict=True) if keep]
@@ -223,14 +223,14 @@ class Replay:
     @cached_property
     def unpriced(self) -> Mapping[str, int]:
         """Calls to models that the price list does not have."""
-        from evalkit.serving.spending import unpriced
+        from evalkit.serving.results.spending import unpriced
 
         return unpriced(self.outcomes)
 
     @cached_property
     def flat(self) -> Flat:
         """The outcomes as columns."""
-        from evalkit.serving.flat import Flat
+        from evalkit.serving.results.flat import Flat
 
         return Flat.of(self.outcomes)
 
@@ -240,19 +240,19 @@ class Replay:
 
         Two replays of recorded work have the same, in every process.
         """
-        from evalkit.serving.flat import Flat
+        from evalkit.serving.results.flat import Flat
 
         return fingerprint.digest([self.flat.digest, Flat.of(self.warm).digest, self.start, dict(self.failures)])
 
     def save(self, folder: str | os.PathLike[str], note: Mapping[str, Any] | None = None) -> Path:
-        """Write everything into a folder, whole or not at all; see `evalkit.serving.saving.save`."""
-        from evalkit.serving.saving import save
+        """Write everything into a folder, whole or not at all; see `evalkit.serving.results.saving.save`."""
+        from evalkit.serving.results.saving import save
 
         return save(self, folder, note)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Replay:
-        """Read what `save` wrote; see `evalkit.serving.saving.load`."""
-        from evalkit.serving.saving import load
+        """Read what `save` wrote; see `evalkit.serving.results.saving.load`."""
+        from evalkit.serving.results.saving import load
 
         return load(folder)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from evalkit.columns import Array
 from evalkit.errors import InputError
-from evalkit.serving.flat import Flat
+from evalkit.serving.results.flat import Flat
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evalkit.serving.outcomes import Replay
+    from evalkit.serving.results.outcomes import Replay
 
 _ROUNDING = 1e-6
 """Milliseconds below which a difference of times is none: a nanosecond."""
@@ -54,8 +54,8 @@ def per_request(replay: Replay) -> pd.DataFrame:
     """One row a request; see `Replay.per_request`."""
     import pandas as pd
 
-    from evalkit.serving.scoring import scores
-    from evalkit.serving.spending import spending
+    from evalkit.serving.results.scoring import scores
+    from evalkit.serving.results.spending import spending
 
     outcomes, start = replay.outcomes, replay.start
     arrivals = [o.arrival for o in outcomes]

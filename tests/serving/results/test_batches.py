@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.metrics.statistics import mean_interval, proportion_interval, quantile_interval
-from evalkit.serving.batches import BATCHES, batches, means, quantile, share
+from evalkit.serving.results.batches import BATCHES, batches, means, quantile, share
 
 
 def queue(rng: np.random.Generator, size: int, load: float) -> np.ndarray:

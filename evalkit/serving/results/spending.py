@@ -12,7 +12,7 @@ import numpy as np
 
 from evalkit.calls import Call, TokenUsage
 from evalkit.llm.pricing import Prices
-from evalkit.serving.outcomes import Outcome
+from evalkit.serving.results.outcomes import Outcome
 from evalkit.values import Answers
 
 KINDS = tuple(field.name for field in fields(TokenUsage))

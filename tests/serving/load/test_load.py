@@ -15,10 +15,10 @@ from evalkit import InputError, Service, spec
 from evalkit.datasets import Traffic
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Cache, Replay
-from evalkit.serving.load import HighestRate, Load
-from evalkit.serving.replays import places, run_load
-from evalkit.serving.targets import Targets
-from evalkit.serving.traffics import Closed, Poisson, Recorded
+from evalkit.serving.load.load import HighestRate, Load
+from evalkit.serving.load.replays import places, run_load
+from evalkit.serving.load.traffics import Closed, Poisson, Recorded
+from evalkit.serving.results.targets import Targets
 
 KINDS = ("canonical", "conversation", "trap: negation", "canonical", "trap: other time", "conversation")
 
@@ -241,7 +241,7 @@ def test_traffic_that_cannot_be_is_refused(make):
 
 
 def test_the_projects_replay_loads_and_is_named_like_its_file():
-    load = spec.load_replay(Path(__file__).parents[2] / "experiments" / "serving.yaml")
+    load = spec.load_replay(Path(__file__).parents[3] / "experiments" / "serving.yaml")
     assert load.name == "serving"
     assert load.description
     assert len(load.services) == 4

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from evalkit.errors import InputError, InputErrors, nearest
 from evalkit.forms import plain_fields
 from evalkit.llm.latency.profiles import profiles
-from evalkit.serving.capacity import check_search
-from evalkit.serving.targets import Targets
-from evalkit.serving.traffics import Closed, Poisson, Recorded
+from evalkit.serving.load.capacity import check_search
+from evalkit.serving.load.traffics import Closed, Poisson, Recorded
+from evalkit.serving.results.targets import Targets
 from evalkit.variants import Service, Variant
 
 

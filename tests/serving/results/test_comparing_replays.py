@@ -10,8 +10,8 @@ from toys import dense, hybrid
 from evalkit import InputError, Service, replay
 from evalkit.metrics.statistics import compare as paired
 from evalkit.serving import Arrival, Cache, Replay
-from evalkit.serving.batches import BATCHES
-from evalkit.serving.comparing import compare
+from evalkit.serving.results.batches import BATCHES
+from evalkit.serving.results.comparing import compare
 
 COST = {"embed": 0.2, "search": 0.3, "generate": 0.5}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from evalkit.evaluate.show import Grid, number
 
 if TYPE_CHECKING:
-    from evalkit.serving.replays import Replays
+    from evalkit.serving.load.replays import Replays
 
 _SHOWN = {
     "Mean": "mean (ms)", "P50": "p50 (ms)", "P95": "p95 (ms)", "FirstToken(q=0.95)": "first token p95 (ms)",

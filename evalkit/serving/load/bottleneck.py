@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from evalkit.serving.outcomes import Outcome, Replay
 from evalkit.serving.request import Event
+from evalkit.serving.results.outcomes import Outcome, Replay
 
 CORES = "cores"
 """Stands for the wait for one: all stages share them, so the wait is no single stage's."""

@@ -15,9 +15,9 @@ from evalkit import InputError, Service, replay
 from evalkit.metrics import Goodput, WrongShare
 from evalkit.metrics.statistics import proportion_interval
 from evalkit.serving import Arrival, Cache, Replay
-from evalkit.serving.stated import implied
-from evalkit.serving.summary import goodput, latency_by, timelines
-from evalkit.serving.targets import Targets, verdict
+from evalkit.serving.results.stated import implied
+from evalkit.serving.results.summary import goodput, latency_by, timelines
+from evalkit.serving.results.targets import Targets, verdict
 
 COST = {"embed": 0.2, "search": 0.3, "generate": 0.5}
 

@@ -15,12 +15,12 @@ from evalkit.datasets import Dataset, Traffic
 from evalkit.errors import InputError
 from evalkit.progress import progress
 from evalkit.serving.arrivals import Arrival, ClosedLoop, arrivals_of
-from evalkit.serving.bottleneck import Spent, first_to_break
-from evalkit.serving.limits import missed, one_level
-from evalkit.serving.outcomes import Replay
+from evalkit.serving.load.bottleneck import Spent, first_to_break
+from evalkit.serving.load.limits import missed, one_level
+from evalkit.serving.load.search import Found, grid_of, pattern_of, search
 from evalkit.serving.replay import Cost, replay
-from evalkit.serving.search import Found, grid_of, pattern_of, search
-from evalkit.serving.targets import Targets
+from evalkit.serving.results.outcomes import Replay
+from evalkit.serving.results.targets import Targets
 from evalkit.types import Origin, Store
 from evalkit.variants import Service, Variant
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from evalkit.errors import InputError
-from evalkit.serving.outcomes import Replay
-from evalkit.serving.targets import LEVELS, Targets
+from evalkit.serving.results.outcomes import Replay
+from evalkit.serving.results.targets import LEVELS, Targets
 
 
 def one_level(targets: Targets, level: str) -> Targets:

@@ -22,7 +22,8 @@ from toys import dense
 from evalkit import InputError, Service, replay
 from evalkit.calls import Attempt, Call, TokenUsage
 from evalkit.llm import Extractive, Modelled
-from evalkit.serving import Arrival, Cache, Replay, saving
+from evalkit.serving import Arrival, Cache, Replay
+from evalkit.serving.results import saving
 
 TABLES = ("requests.parquet", "events.parquet", "calls.parquet", "answers.parquet")
 
@@ -159,7 +160,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from evalkit.serving import Replay
-from evalkit.serving.saving import save
+from evalkit.serving.results.saving import save
 
 found, real = Replay.load(sys.argv[1]), os.replace
 
