@@ -205,12 +205,13 @@ def trace() -> int:
         replace(ek.presets.keywords(), generate=OfLength("course")), (Lengths(counts), Concurrency(limit=AT_ONCE))
     )
     print(f"{len(many):,} requests in {many.at[-1]:,.0f} s; tokens read p50 {np.median(many.prompt_tokens):.0f}, "
-          f"written p50 {np.median(many.answer_tokens):.0f}; {CORES} cores, {AT_ONCE} calls at once,\nprofile 'course'")  # fmt: skip
+          f"written p50 {np.median(many.answer_tokens):.0f}; {CORES} cores, "
+          f"{AT_ONCE} calls at once, profile 'course'")  # fmt: skip
     with folder() as here:
         for faster in (1.0, 2.0):
             found: Replay = ek.replay(
-                service, data, replace(many, at=many.at / faster), cores=CORES, cost={"search": 0.05, "assemble": 0.05},
-                store=DiskStore(here),
+                service, data, replace(many, at=many.at / faster), cores=CORES,
+                cost={"search": 0.05, "assemble": 0.05}, store=DiskStore(here),
             )  # fmt: skip
             began = np.array([o.arrived for o in found.outcomes])
             ended = np.array([o.ended for o in found.outcomes])
@@ -221,8 +222,8 @@ def trace() -> int:
             p = {name: np.percentile(v, [50, 95]) for name, v in (("all", ended - began), ("first", first - began))}
             rate = len(many) / (began.max() - began.min())
             print(
-                f"{faster:.0f}x: {rate:.1f} requests a second; in flight {mean:.1f} on average, {flight.max()} at most; "
-                f"p50 {p['all'][0]:.2f} s, p95 {p['all'][1]:.2f} s; first token p50 {p['first'][0]:.2f} s, p95 "
+                f"{faster:.0f}x: {rate:.1f} requests a second; in flight {mean:.1f} on average, {flight.max()} at "
+                f"most; p50 {p['all'][0]:.2f} s, p95 {p['all'][1]:.2f} s; first token p50 {p['first'][0]:.2f} s, p95 "
                 f"{p['first'][1]:.2f} s; {found.origin}",
                 flush=True,
             )

@@ -92,7 +92,7 @@ class Verified:
     for it to hold, and it holds however requests come.
 
     **At first** nothing is given: with the defaults an entry must have been right about six times before it is given
-    at all, and some fifty times before it is given nearly always. It pays for questions that come often.
+    at all, and some forty times before it is given nearly always. It pays for questions that come often.
 
     The idea is vCache's: a curve and a decision for each entry, and exploration instead of a threshold. The paper
     fits one logistic curve and takes a normal approximation's bound of its parameters, which few observations do not

@@ -9,6 +9,9 @@ from evalkit.store.artefacts import lay_down, read_bytes
 from evalkit.values import Value, kinds
 
 
+_kinds: dict[str, type[Value]] = {}
+
+
 def pack(value: Value) -> bytes:
     """Return a value as the bytes of an artefact: its kind, its format, its arrays."""
     file = io.BytesIO()
@@ -20,6 +23,8 @@ def unpack(data: bytes) -> Value | None:
     """Read what `pack` wrote; None where it is damaged, or of another version of evalkit."""
     try:
         kind, arrays = read_bytes(data)
-        return kinds()[kind].from_arrays(arrays)
+        if kind not in _kinds:  # one whose module was loaded since, or none
+            _kinds.update(kinds())
+        return _kinds[kind].from_arrays(arrays)
     except (EvalkitError, KeyError, TypeError, ValueError):
         return None
