@@ -1,8 +1,11 @@
 """Replay: how does it serve? Layers around the same nodes, one request at a time, on a clock."""
 
 from evalkit.serving.arrivals import Arrival, ClosedLoop
+from evalkit.serving.cacheability import cacheability
 from evalkit.serving.clock import VirtualClock
+from evalkit.serving.costs import RecordedCost
 from evalkit.serving.layers import Cache
+from evalkit.serving.layers.invalidation import Invalidation
 from evalkit.serving.load.capacity import Capacity, highest_rate
 from evalkit.serving.load.load import HighestRate, Load
 from evalkit.serving.load.replays import Replays, run_load
@@ -16,7 +19,7 @@ from evalkit.serving.results.stated import implied
 from evalkit.serving.results.targets import Targets
 
 __all__ = [
-    "Arrival", "Cache", "Capacity", "Closed", "ClosedLoop", "HighestRate", "Load", "Migration", "Outcome", "Poisson",
-    "Recorded", "Refused", "Replay", "Replays", "Targets", "VirtualClock", "compare", "highest_rate", "implied",
-    "replay", "run_load",
+    "Arrival", "Cache", "Capacity", "Closed", "ClosedLoop", "HighestRate", "Invalidation", "Load", "Migration",
+    "Outcome", "Poisson", "Recorded", "RecordedCost", "Refused", "Replay", "Replays", "Targets", "VirtualClock",
+    "cacheability", "compare", "highest_rate", "implied", "replay", "run_load",
 ]  # fmt: skip

@@ -24,6 +24,8 @@ class Arrival:
         As in `Traffic`: what scores the request afterwards. No layer sees them.
     patience : float or None
         Seconds after which the user leaves, and the request is given up. None: never.
+    history : tuple of str
+        What was said before in the conversation, where a log knows it; a layer may tell the request another.
     """
 
     text: str
@@ -35,6 +37,7 @@ class Arrival:
     answer: str = ""
     kind: str = ""
     patience: float | None = None
+    history: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.at < math.inf:

@@ -22,6 +22,27 @@ asked: ContextVar[str] = ContextVar("asked", default="")
 """The question that work is being done for: what it takes is drawn for this question."""
 
 
+@dataclass(frozen=True)
+class StatedCost:
+    """Seconds by stage, whatever work took here.
+
+    Parameters
+    ----------
+    seconds : {stage: float}
+        A stage that is not named is free: it takes no time and waits for no core.
+    """
+
+    seconds: Mapping[str, float]
+
+    def __call__(self, stage: str, took: float) -> float:
+        """Return the seconds of one piece of work."""
+        return float(self.seconds.get(stage, 0.0))
+
+    def free(self, stage: str) -> bool:
+        """Whether work of a stage takes no time."""
+        return not self.seconds.get(stage)
+
+
 @dataclass(frozen=True, eq=False)
 class RecordedCost:
     """Seconds that work takes by what it took when it was measured: a cost for `replay`.

@@ -22,6 +22,7 @@ from evalkit.paths import store_dir
 from evalkit.serving.arrivals import Arrival, ClosedLoop, arrivals_of
 from evalkit.serving.clock import VirtualClock
 from evalkit.serving.corpora import Corpus, corpora
+from evalkit.serving.costs import StatedCost
 from evalkit.serving.refused import Refused
 from evalkit.serving.request import Request
 from evalkit.serving.results.outcomes import Outcome, Replay
@@ -98,7 +99,8 @@ def replay(
     if cost is not None and clock == "wall":
         raise InputError("replay: real time takes what it takes; give a cost with clock='virtual' only")
     if traffic is None:  # one after the other
-        traffic = ClosedLoop([Arrival(text) for text in data.queries.text])
+        asked = zip(data.queries.text, data.queries.history, strict=True)
+        traffic = ClosedLoop([Arrival(text, history=tuple(history)) for text, history in asked])
     closed = traffic if isinstance(traffic, ClosedLoop) else None
     arrivals = arrivals_of(closed.requests if closed else cast("Traffic | Sequence[Arrival]", traffic))
     if patience is not None:
@@ -133,7 +135,7 @@ def replay(
         else:
             outcomes, before, running, start = run_async(everyone(WallClock()))
     makers: list[Origin] = [getattr(node.op, "origin", "measured") for node in nodes_of(_ends(service)).values()]
-    origin = worst([*makers, "measured" if stated is None else "modelled"])
+    origin = worst([*makers, "measured" if stated is None else getattr(stated, "origin", "modelled")])
     return Replay(outcomes, origin, start, failures=dict(running.failures), warm=tuple(before))
 
 
@@ -142,10 +144,9 @@ def _stated(cost: Cost | Mapping[str, float] | str | None) -> Cost | None:
         known = profiles()
         if cost not in known:
             raise InputError(f"replay: no latency profile '{cost}'; known: {', '.join(sorted(known))}")
-        return known[cost].cost()
+        return StatedCost(known[cost].stages)
     if isinstance(cost, Mapping):
-        seconds = {stage: float(value) for stage, value in cost.items()}
-        return lambda stage, took: seconds.get(stage, 0.0)
+        return StatedCost(dict(cost))
     return cost
 
 
@@ -194,7 +195,7 @@ async def _closed(
 
 async def _ask(running: Running, variant: Variant, arrival: Arrival, number: int, due: float) -> Outcome:
     request = Request(
-        running, number, arrival.text, arrival.user, arrival.tenant, arrival.conversation, due, notes={}
+        running, number, arrival.text, arrival.user, arrival.tenant, arrival.conversation, due, arrival.history
     )
     answers, outcome, reason = None, "answered", ""
     asked = request.need(variant.nodes()["answer"])

@@ -182,7 +182,7 @@ class Request:
 
     async def _compute(self, node: Node, stage: str, inputs: tuple[Value, ...]) -> Value:
         clock = self.clock
-        start = began = clock.now()
+        start, began = clock.now(), None
         asked.set(self.text)
 
         def work() -> Value:
@@ -190,9 +190,11 @@ class Request:
             began = clock.now()
             return self.running.apply(node, inputs)
 
-        value = await clock.compute(stage, work)
-        self.events.append(Event(stage, "work", start, began, clock.now()))
-        return value
+        try:
+            return await clock.compute(stage, work)
+        finally:
+            now = clock.now()  # who leaves while waiting for a core has waited till now
+            self.events.append(Event(stage, "work", start, now if began is None else began, now))
 
     async def call(self, node: Node, inputs: tuple[Value, ...]) -> Value:
         """Call a model."""

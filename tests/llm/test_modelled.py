@@ -24,7 +24,7 @@ from evalkit.evaluate.execute import execute
 from evalkit.evaluate.nodes import Context, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.forms import Reader, build, plain
-from evalkit.llm.latency.profiles import Profile, find_profile, profiles
+from evalkit.llm.latency.profiles import Profile, find_profile
 from evalkit.llm.messages import Breakpoints, Chat, with_marks
 from evalkit.llm.modelled import Modelled
 from evalkit.llm.tokens import estimate_tokens
@@ -295,7 +295,7 @@ def test_a_replay_takes_the_documents_stages_and_the_calls_seconds_together(tiny
     done = execute(plan, given, context)
     whole = context.whole(done[plan.wanted[""]["prompt"]].blocks)
     calls = {about.question: ask(variant.generate, about).call for about in Prompt.rows(whole)}
-    found = replay(variant, tiny, cost=profiles()["roadmap"].cost(), store=store).per_request
+    found = replay(variant, tiny, cost="roadmap", store=store).per_request
     assert len(found) == len(calls) == 8
     for text, ms in zip(found["text"], found["ms"], strict=True):
         assert ms == pytest.approx(1000 * (0.1 + 0.15 + 0.05 + calls[text].seconds), abs=1e-6)

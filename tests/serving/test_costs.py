@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from toys import dense, hybrid
+from toys import dense, hybrid, keywords, small_dataset
 
 from evalkit import InputError, Timing, replay, run
 from evalkit.evaluate.execute import execute
@@ -93,3 +93,10 @@ def test_a_replay_at_recorded_cost_is_the_same_to_the_bit(tiny, store):
     first, again = (replay(hybrid(), tiny, at_once(tiny, 3), cost=cost, cores=2, store=store) for _ in range(2))
     assert first.per_request.equals(again.per_request)
     assert first.digest == again.digest
+
+
+def test_work_that_is_stated_to_be_free_waits_for_no_core(store):
+    # a search of a second each on one core; what is free does not stand in line behind the next one's search
+    arrivals = [Arrival("red apples"), Arrival("pears fall"), Arrival("blue plums")]
+    found = replay(keywords(), small_dataset(), arrivals, cost={"search": 1.0}, store=store).per_request
+    assert found["ended"].tolist() == [1.0, 2.0, 3.0]

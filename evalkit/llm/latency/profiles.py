@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib.resources import files
@@ -128,10 +128,6 @@ class NamedProfile:
     figures: Mapping[str, float] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
-
-    def cost(self) -> Callable[[str, float], float]:
-        """Return the stages' costs as a virtual clock asks for them; a stage that is not named is free."""
-        return lambda stage, took: float(self.stages.get(stage, 0.0))
 
 
 def profiles() -> Mapping[str, NamedProfile]:

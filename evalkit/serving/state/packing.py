@@ -8,7 +8,6 @@ from evalkit.errors import EvalkitError
 from evalkit.store.artefacts import lay_down, read_bytes
 from evalkit.values import Value, kinds
 
-
 _kinds: dict[str, type[Value]] = {}
 
 

