@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -57,4 +58,9 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in evalkit's own thread: a notebook's running loop is not ours."""
-    return asyncio.run_coroutine_threadsafe(work, _loop()).result()
+    return start_async(work).result()
+
+
+def start_async(work: Coroutine[Any, Any, T]) -> Future[T]:
+    """Start a coroutine in evalkit's own thread; cancelling what is returned cancels it."""
+    return asyncio.run_coroutine_threadsafe(work, _loop())

@@ -383,6 +383,9 @@ class Serving(Protocol):
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Ask to be called when the service ends."""
 
+    def holds(self, state: Any) -> None:
+        """Say which state (of `evalkit.serving.state`) the layer that is started keeps: its counts are told."""
+
 
 @dataclass(frozen=True)
 class Ingested:

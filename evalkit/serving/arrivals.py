@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from evalkit.datasets import Traffic
 from evalkit.errors import InputError
 
+_LAST = 1e10
+"""Seconds, some three hundred years: later than that a float tells no microseconds."""
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -40,10 +43,14 @@ class Arrival:
     history: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.at < math.inf:
+        if not 0 <= self.at < _LAST:
             raise InputError(
-                f"replay: an arrival before the start or at no time ({self.at}); times are seconds from 0"
+                f"replay: an arrival before the start or at no time ({self.at}); times are seconds, 0 to {_LAST:g}"
             )
+        try:
+            "".join((self.text, self.user, self.tenant, self.conversation, *self.history)).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"replay: an arrival with half a character in a text ({self.text!r})") from None
         if self.patience is not None and not self.patience > 0:
             raise InputError(f"replay: patience is {self.patience}; it is seconds above 0, or None for ever")
 

@@ -83,6 +83,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the loop was made."""
         return self.selector.now
 
+    @property
+    def _clock_resolution(self) -> float:
+        """How far off a timer that is due may seem: late in a long time numbers lie further apart."""
+        return max(1e-9, 2 * math.ulp(self.selector.now))
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, seconds: float) -> None:
+        """Asyncio sets that of the real clock."""
+
 
 class VirtualClock:
     """Virtual time on a machine with a number of cores.
@@ -100,13 +109,16 @@ class VirtualClock:
         self._loop = VirtualLoop()
         self._time = self._loop.selector
         self._cores = _Cores(cores)
+        self._main: asyncio.Task[Any] | None = None
         self._cost = cost
         self._free: Callable[[str], bool] = getattr(cost, "free", lambda stage: False)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end in this clock's time, and close the loop."""
         try:
-            return self._loop.run_until_complete(work)
+            main: asyncio.Task[T] = self._loop.create_task(work)
+            self._main = main
+            return self._loop.run_until_complete(main)
         finally:
             left = asyncio.all_tasks(self._loop)  # after an error other requests are still on their way
             for task in left:
@@ -115,6 +127,11 @@ class VirtualClock:
                 self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+
+    def stop(self) -> None:
+        """Cancel what `run` runs, from another thread."""
+        if self._main is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._main.cancel)
 
     def now(self) -> float:
         """Virtual seconds since the clock was made."""

@@ -84,6 +84,10 @@ class RecordedCost:
             sample = drawn[text] = self.sample(text)
         return sample.get(stage, 0.0) / self.operations.get(stage, 1)
 
+    def free(self, stage: str) -> bool:
+        """Whether work of a stage takes no time: it was not measured."""
+        return not any(stage in sample for sample in self.samples)
+
     def sample(self, text: str) -> Mapping[str, float]:
         """Return the sample that a question takes its times from."""
         rows = self.questions.get(text) or range(len(self.samples))

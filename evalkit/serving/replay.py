@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from random import Random
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from evalkit.calls import CallFailed
-from evalkit.clock import WallClock, run_async
+from evalkit.clock import WallClock, start_async
 from evalkit.datasets import Dataset, Traffic
 from evalkit.datasets.traffic import Ingestion
-from evalkit.errors import InputError
+from evalkit.errors import EvalkitError, InputError
 from evalkit.evaluate.apply import worst
 from evalkit.evaluate.plan import nodes_of
 from evalkit.llm.latency.profiles import profiles
@@ -32,7 +33,11 @@ from evalkit.types import Clock, Node, Origin, Store
 from evalkit.values import Answers
 from evalkit.variants import Service, Variant
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 Cost = Callable[[str, float], float]
+T = TypeVar("T")
 
 
 def replay(
@@ -77,7 +82,8 @@ def replay(
         Seconds after which users leave who do not say so themselves.
     keep : bool
         What caches hold in a storage that lasts (SQLite, Redis) stays for the next replay of the same service, and
-        is found there. Default: each replay begins with empty ones, so that the same spec gives the same numbers.
+        is found there; on the virtual clock, whose every day begins at 0, from the time of day at which it was made.
+        Default: each replay begins with empty ones, so that the same spec gives the same numbers.
     seed : int
     store : Store, optional
         Default: the project's.
@@ -94,10 +100,12 @@ def replay(
         If work fails. A call of a model that fails and a request that is refused are outcomes, not errors.
     """
     service = service if isinstance(service, Service) else Service(service)
-    if clock not in ("virtual", "wall") or cores < 1:
+    if clock not in ("virtual", "wall") or cores < 1 or cores != int(cores):
         raise InputError(f"replay: clock is 'virtual' or 'wall' and cores at least 1, not {clock!r} and {cores}")
     if cost is not None and clock == "wall":
         raise InputError("replay: real time takes what it takes; give a cost with clock='virtual' only")
+    if wrong := [event.at for event in events if not 0 <= event.at < math.inf]:
+        raise InputError(f"replay: an event at {wrong[0]}; times are seconds from 0")
     if traffic is None:  # one after the other
         asked = zip(data.queries.text, data.queries.history, strict=True)
         traffic = ClosedLoop([Arrival(text, history=tuple(history)) for text, history in asked])
@@ -107,6 +115,7 @@ def replay(
         arrivals = [a if a.patience is not None else replace(a, patience=patience) for a in arrivals]
     made = corpora(_ends(service), data, events, store if store is not None else DiskStore(store_dir()), seed)
     stated = _stated(cost)
+    counts: dict[str, Mapping[str, int]] = {}
 
     async def everyone(on: Clock) -> tuple[list[Outcome], list[Outcome], Running, float]:
         running = Running(service, made[0], on, remember=stated is not None, keep=keep)
@@ -126,17 +135,18 @@ def replay(
                 await asyncio.gather(news, return_exceptions=True)
         finally:
             await running.end()
+        counts.update({layer: dict(state.counts) for layer, state in running.states.items()})
         return rows, before, running, start
 
     with forgotten() if stated is None else nullcontext():
         if clock == "virtual":
             virtual = VirtualClock(cores, stated or (lambda stage, took: took))
-            outcomes, before, running, start = _apart(lambda: virtual.run(everyone(virtual)))
+            outcomes, before, running, start = _apart(lambda: virtual.run(everyone(virtual)), virtual.stop)
         else:
-            outcomes, before, running, start = run_async(everyone(WallClock()))
+            outcomes, before, running, start = _till_stopped(start_async(everyone(WallClock())))
     makers: list[Origin] = [getattr(node.op, "origin", "measured") for node in nodes_of(_ends(service)).values()]
     origin = worst([*makers, "measured" if stated is None else getattr(stated, "origin", "modelled")])
-    return Replay(outcomes, origin, start, failures=dict(running.failures), warm=tuple(before))
+    return Replay(outcomes, origin, start, failures=dict(running.failures), warm=tuple(before), states=counts)
 
 
 def _stated(cost: Cost | Mapping[str, float] | str | None) -> Cost | None:
@@ -146,6 +156,8 @@ def _stated(cost: Cost | Mapping[str, float] | str | None) -> Cost | None:
             raise InputError(f"replay: no latency profile '{cost}'; known: {', '.join(sorted(known))}")
         return StatedCost(known[cost].stages)
     if isinstance(cost, Mapping):
+        if wrong := [stage for stage, seconds in cost.items() if not 0 <= seconds < math.inf]:
+            raise InputError(f"replay: the cost of '{wrong[0]}' is {cost[wrong[0]]}; it is seconds from 0")
         return StatedCost(dict(cost))
     return cost
 
@@ -210,6 +222,8 @@ async def _ask(running: Running, variant: Variant, arrival: Arrival, number: int
     except CallFailed as failure:
         outcome, reason = "failed", failure.call.stop
     except TimeoutError:
+        if arrival.patience is None:
+            raise EvalkitError("a layer or a generator let a TimeoutError out; it should be a CallFailed") from None
         outcome, reason = "abandoned", f"no answer in {arrival.patience:g} s"
     finally:
         request.end()
@@ -260,10 +274,24 @@ class _Tasks:
         return [task.result() for task in self._tasks]
 
 
-def _apart(work: Callable[[], Any]) -> Any:
+def _apart(work: Callable[[], T], stop: Callable[[], None]) -> T:
     """Run in a thread of its own: a notebook's thread already has a running loop."""
     from concurrent.futures import ThreadPoolExecutor
     from contextvars import copy_context
 
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(copy_context().run, work).result()
+        running = pool.submit(copy_context().run, work)
+        try:
+            return running.result()
+        except BaseException:  # an interrupt reaches this thread alone
+            if not running.done():
+                stop()
+            raise
+
+
+def _till_stopped(running: Future[T]) -> T:
+    try:
+        return running.result()
+    except BaseException:
+        running.cancel()
+        raise

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from evalkit.calls import Call, CallFailed
+from evalkit.calls import Call, CallFailed, TokenUsage
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import told
 from evalkit.serving.costs import asked
@@ -205,6 +205,11 @@ class Request:
             answer = await cast("Model", node.op)(prompt, self.sample, self.clock)
         except CallFailed as failure:
             self.calls.append(failure.call)
+            raise
+        except asyncio.CancelledError:  # by who waits no longer: the call was made all the same
+            took = max(0.0, self.clock.now() - start)
+            model = str(getattr(node.op, "model", ""))
+            self.calls.append(Call(model, TokenUsage(), (), 0, took, "cancelled", complete=False))
             raise
         except Exception:
             with told(node):

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from contextlib import AsyncExitStack
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 from uuid import uuid4
 
 from evalkit.clock import WallClock
@@ -14,6 +15,7 @@ from evalkit.columns import Ragged, Strings
 from evalkit.errors import EvalkitError, InputError
 from evalkit.evaluate.apply import apply
 from evalkit.serving.corpora import Corpus
+from evalkit.serving.state.base import State
 from evalkit.types import Clock, Digest, Handler, Ingested, Layer, Node, Op, Seam
 from evalkit.values import Answer, Answers, Prompt, Prompts, Queries, Value
 from evalkit.variants import Service
@@ -64,6 +66,8 @@ class Running:
         What is around every call of a model.
     failures : Counter
         By error, what failed beside the requests.
+    states : {layer: State}
+        Where layers keep what outlives a request.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Running:
         self.side_by_side = service.side_by_side
         self.corpus, self.ready = corpus.digest, corpus.ready
         self.failures: Counter[str] = Counter()
+        self.states: dict[str, State] = {}
+        self._starting = ""
         self._epoch = time.time() if isinstance(clock, WallClock) else 0.0
         self._remember = remember
         self._made: OrderedDict[tuple[Any, ...], tuple[Any, Any]] = OrderedDict()
@@ -87,13 +93,14 @@ class Running:
         self._around, self._embedding, self.calling = self._start(service.layers)
 
     def _start(self, layers: Sequence[Layer]) -> tuple[dict[Digest, Named], Named, Named]:
+        _check_fields(layers)
         _check_order(layers)
         by_place: dict[str, Named] = {}
         names: Counter[str] = Counter()
         for layer in layers:
             name = f"{type(layer).__name__}[{layer.at}]"
             names[name] += 1
-            named = name if names[name] == 1 else f"{name} {names[name]}"
+            self._starting = named = name if names[name] == 1 else f"{name} {names[name]}"
             by_place[layer.at] = (*by_place.get(layer.at, ()), (named, layer.start(self)))
         seams: tuple[Seam, ...] = ("retrieve", "prompt", "answer")
         around = {self.nodes[seam].recipe: by_place[seam] for seam in seams if seam in by_place}
@@ -147,8 +154,9 @@ class Running:
         async def counted() -> None:
             try:
                 await work
-            except EvalkitError as error:
-                self.failures[str(error)] += 1
+            except Exception as error:
+                known = isinstance(error, EvalkitError)
+                self.failures[str(error) if known else f"{type(error).__name__}: {error}"] += 1
 
         task = asyncio.ensure_future(counted())
         self._beside.add(task)
@@ -157,6 +165,10 @@ class Running:
     def at_ingestion(self, told: Callable[[Ingested], Awaitable[None]]) -> None:
         """Ask to be told when documents come in or go."""
         self._told.append(told)
+
+    def holds(self, state: State) -> None:
+        """Take note of a layer's state, whose counts are told at the end."""
+        self.states.setdefault(self._starting, state)
 
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Ask to be called when the service ends."""
@@ -173,8 +185,12 @@ class Running:
         """Wait for what is done beside, and let every layer close what it opened."""
         while self._beside:
             await asyncio.gather(*self._beside)
-        for close in reversed(self._closing):
-            await close()
+        async with AsyncExitStack() as closing:  # an error of one keeps no other from closing
+            for close in self._closing:
+                closing.push_async_callback(close)
+        # layers and their handlers hold this, and this them: not left to the collector, with the corpus's open files
+        self._around, self._embedding, self.calling = {}, (), ()
+        self._steps, self._made, self._told, self._closing, self.ready = {}, OrderedDict(), [], [], {}
 
 
 def _kept(kept: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
@@ -186,15 +202,30 @@ def _kept(kept: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any
     return found
 
 
+def _check_fields(layers: Sequence[Layer]) -> None:
+    """Refuse a word that a layer does not know, where it was made in Python; a spec's were looked at when read."""
+    for layer in layers:
+        kind = type(layer)
+        for name, declared in get_type_hints(kind).items():
+            given: Any = getattr(layer, name, None)
+            several = get_origin(declared) is tuple and isinstance(given, tuple)
+            words, hint = (given, get_args(declared)[0]) if several else ([given], declared)
+            if get_origin(hint) is Literal and (unknown := [word for word in words if word not in get_args(hint)]):
+                known = ", ".join(map(repr, get_args(hint)))
+                raise InputError(f"{kind.__name__}: {name} is {unknown[0]!r}; it is one of {known}")
+
+
 def _check_order(layers: Sequence[Layer]) -> None:
-    """Refuse a cache of answers in front of what chooses the model: its answers would cross models."""
-    for place in ("answer", "generate"):
-        here = [layer for layer in layers if layer.at == place]
-        for i, layer in enumerate(here):
-            later = [other for other in here[i + 1 :] if getattr(other, "chooses_model", False)]
-            if getattr(layer, "keeps_answers", False) and later:
-                first, second = type(layer).__name__, type(later[0]).__name__
+    """Refuse what shares answers in front of what chooses the model or tells the history: they would cross."""
+    for i, layer in enumerate(layers):
+        shares, decides = (getattr(layer, name, False) for name in ("shares_answers", "chooses_model"))
+        ahead = shares or decides or getattr(layer, "works_ahead", False)
+        for other in layers[i + 1 :]:
+            what = "the model" if shares and getattr(other, "chooses_model", False) else ""
+            what = "what was said before" if ahead and getattr(other, "tells_history", False) else what
+            if what and other.at == layer.at:
+                first, second = type(layer).__name__, type(other).__name__
                 raise InputError(
-                    f"Service: {second} chooses the model, so {first} would hand on answers of another one; "
-                    f"list {second} before {first}"
+                    f"Service: {second} decides on {what}, and {first} in front of it does not know of that: answers "
+                    f"would cross; list {second} before {first}"
                 )

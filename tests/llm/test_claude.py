@@ -364,7 +364,7 @@ def test_a_server_that_says_whether_to_try_again_is_obeyed(server, claude):
     ],
 )
 def test_a_server_that_asks_to_wait_is_given_its_time(server, claude, headers, seconds):
-    assert after_a_fault(server, claude, *refusal(429, **headers)).seconds == pytest.approx(seconds)
+    assert seconds <= after_a_fault(server, claude, *refusal(429, **headers)).seconds < seconds + 0.5
 
 
 def test_a_date_to_wait_for_is_waited_for(server, claude):
@@ -391,9 +391,9 @@ def test_waits_double_up_to_8_seconds_less_at_most_a_quarter_and_repeat(server, 
     server.always = refusal(529)
     waited = failure(replace(claude, retries=6)).call.seconds
     most = 0.5 + 1 + 2 + 4 + 8 + 8
-    assert 0.75 * most <= waited <= most
-    assert failure(replace(claude, retries=6)).call.seconds == waited
-    assert failure(replace(claude, retries=6), replace(ASKED, question="Why?")).call.seconds != waited
+    assert 0.75 * most <= waited <= most + 0.3
+    assert failure(replace(claude, retries=6)).call.seconds == pytest.approx(waited, abs=0.3)  # the sockets' time
+    assert abs(failure(replace(claude, retries=6), replace(ASKED, question="Why?")).call.seconds - waited) > 0.3
     assert len(server.requests) == 21
 
 

@@ -150,11 +150,11 @@ def test_times_run_from_the_call_to_each_piece_and_its_end(server, local):
     assert answer.call.seconds <= done - begun
 
 
-def test_a_virtual_clock_lets_no_time_pass_while_a_socket_is_pending_and_waits_for_nothing(server, local):
+def test_on_a_virtual_clock_waits_are_free_and_a_pending_socket_takes_its_real_time(server, local):
     server.scripts = [refusal(503), refusal(429, retry_after=50), whole()]
     call = ask(local).call
     assert 50 < call.seconds < 50.6
-    assert set(call.pieces) == {call.seconds}
+    assert 50 < min(call.pieces) <= max(call.pieces) <= call.seconds
 
 
 def test_a_refusal_in_its_own_field_is_text(server, local):
@@ -214,7 +214,7 @@ def test_a_server_that_refuses_to_be_asked_for_usage_is_asked_once_and_then_with
     calls = [ask(local).call, ask(local).call]
     assert [("stream_options" in request.body) for request in server.requests] == [True, False, False]
     assert [call.attempts for call in calls] == [(), ()]  # nothing was generated: no try was lost
-    assert [call.seconds for call in calls] == [0.0, 0.0]
+    assert max(call.seconds for call in calls) < 0.5  # no wait between the two tries
 
 
 def test_another_refusal_is_not_taken_for_that_one(server, local):
@@ -413,8 +413,10 @@ def test_bytes_behind_an_answer_s_announced_end_do_not_spoil_the_next_one(server
 def test_waits_differ_between_calls_and_are_the_same_in_every_run(server, local):
     server.always = refusal(529)
     waited = [failure(replace(local, retries=4), replace(ASKED, question=q)).call.seconds for q in "aabb"]
-    assert waited[0] == waited[1] != waited[2] == waited[3]
-    assert all(0.75 * 7.5 <= seconds <= 7.5 for seconds in waited)
+    assert waited[:2] == pytest.approx([waited[0]] * 2, abs=0.3)  # but for what the sockets take
+    assert waited[2:] == pytest.approx([waited[2]] * 2, abs=0.3)
+    assert abs(waited[0] - waited[2]) > 0.3
+    assert all(0.75 * 7.5 <= seconds <= 7.5 + 0.3 for seconds in waited)
 
 
 # --- when no try is left
@@ -539,7 +541,7 @@ def test_a_clock_moves_on_when_a_call_failed_or_was_cancelled(server, local):
         await clock.sleep(1000)
         return clock.now()
 
-    assert clock.run(work()) == pytest.approx(1000)
+    assert clock.run(work()) == pytest.approx(1000, abs=1)
 
 
 # --- several at once

@@ -87,10 +87,10 @@ def test_identity_is_the_same_in_another_process_whatever_its_hash_seed():
     code = """
 import json
 from evalkit import fingerprint, llm, stages
-from evalkit.serving import layers
+from evalkit.serving import layers, routing, state
 from evalkit.testing import examples
 from evalkit.variants import Variant
-found = {type(c).__name__: fingerprint.digest(c) for m in (stages, llm, layers) for c in examples(m)}
+found = {type(c).__name__: fingerprint.digest(c) for m in (stages, llm, layers, routing, state) for c in examples(m)}
 print(json.dumps(found | {"variant": Variant().fingerprint}))
 """
     here = {name(component): fingerprint.digest(component) for component in EXPORTED}

@@ -58,6 +58,7 @@ class Cache:
     write: Write = "behind"
 
     keeps_answers: ClassVar[bool] = True
+    shares_answers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_key("Cache", self.at, self.key)

@@ -124,7 +124,7 @@ class _Breaker:
         elif failed is not None:
             self._ended.append((now, failed))
             self._failed += failed
-            while self._ended[0][0] <= now - self.rule.window:
+            while self._ended and self._ended[0][0] <= now - self.rule.window:
                 self._failed -= self._ended.popleft()[1]
             enough = self._failed >= max(self.rule.failures, self.rule.share * len(self._ended))
             if failed and enough:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
+from evalkit.calls import CallFailed
+from evalkit.serving.layers.failures import TIMED_OUT
 from evalkit.serving.layers.keys import Key, check_key, hashed, key_of
-from evalkit.serving.layers.made import Made, tell, told
+from evalkit.serving.layers.made import Made, fit, tell, told, unfit
 from evalkit.serving.refused import Refused
 from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
-Waiting = deque[asyncio.Future[tuple[Value, Made] | None]]
+Waiting = deque[asyncio.Future[tuple[Value, Made, bool] | None]]
 """Who waits for a leader, first come first; None makes the one who gets it the leader."""
 
 
@@ -21,7 +24,7 @@ class Coalesce:
     """Lets one of the requests that want the same at the same time do the work, and gives its value to all.
 
     If the leader fails, so do those who wait: the call would have failed for them too. If it is cancelled, as when
-    its user leaves, or turned away by a limit of its own, the next one leads.
+    its user leaves, or turned away or timed out by a limit of its own, the next one leads.
 
     Parameters
     ----------
@@ -39,6 +42,8 @@ class Coalesce:
     at: Place = "answer"
     key: Key = "question"
 
+    shares_answers: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         check_key("Coalesce", self.at, self.key)
 
@@ -52,7 +57,7 @@ class Coalesce:
             try:
                 value = await go_on(request)
             except Exception as error:
-                if isinstance(error, Refused):
+                if isinstance(error, Refused) or (isinstance(error, CallFailed) and error.call.stop == TIMED_OUT):
                     _hand_on(flights, key)
                 else:
                     del flights[key]
@@ -67,7 +72,7 @@ class Coalesce:
             request.note(f"followers[{self.at}]", len(left))
             made = told(request, go_on.node, value) or Made(str(request.number), serving.now(), (), request.corpus)
             for one in left:
-                one.set_result((value, replace(made, shared=True)))
+                one.set_result((value, replace(made, shared=True), fit(request)))
             return value
 
         async def handle(request: Request, go_on: Next) -> Value:
@@ -75,7 +80,7 @@ class Coalesce:
             if key not in flights:
                 flights[key] = deque()
                 return await lead(key, request, go_on)
-            mine: asyncio.Future[tuple[Value, Made] | None] = asyncio.get_running_loop().create_future()
+            mine: asyncio.Future[tuple[Value, Made, bool] | None] = asyncio.get_running_loop().create_future()
             flights[key].append(mine)
             try:
                 got = await mine
@@ -85,7 +90,9 @@ class Coalesce:
                 raise
             if got is None:
                 return await lead(key, request, go_on)
-            value, made = got
+            value, made, fits = got
+            if not fits:
+                unfit(request)
             request.note(f"coalesce[{self.at}]", "followed")
             if self.at == "answer":
                 request.served("Coalesce", made.by)
@@ -95,7 +102,7 @@ class Coalesce:
         return handle
 
 
-def _left(waiting: Waiting) -> list[asyncio.Future[tuple[Value, Made] | None]]:
+def _left(waiting: Waiting) -> list[asyncio.Future[tuple[Value, Made, bool] | None]]:
     """Return those who still wait."""
     return [one for one in waiting if not one.done()]
 

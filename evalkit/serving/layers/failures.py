@@ -8,6 +8,9 @@ from evalkit.calls import CallFailed
 from evalkit.errors import EvalkitError, InputError
 from evalkit.serving.refused import Refused
 
+TIMED_OUT = "timed out"
+"""The reason of a call that a time limit ended."""
+
 Kind = Literal["failed", "refused", "error"]
 """A call that got no answer (a time-out too); a request that a layer turned away; work of a stage that raised."""
 

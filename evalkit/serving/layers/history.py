@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 from evalkit.errors import EvalkitError, InputError
 from evalkit.serving.layers.keys import hashed
@@ -56,6 +56,8 @@ class ConversationHistory:
     storage: Storage = field(default_factory=Memory)
     at: Literal["answer"] = "answer"
 
+    tells_history: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if self.at not in ("answer",) or self.write not in ("behind", "before"):
             raise InputError(
@@ -78,7 +80,7 @@ class ConversationHistory:
             key = hashed(request.tenant, request.user, request.conversation)
             done = await orders.turn(key)
             try:
-                said = self._last(await self._said(state, key, request))
+                said = self._last(await self._said(state, key, request) or request.history)
                 request.note("turns", len(said) // 2)
                 cast("Concrete", request).tell(request.text, said)
                 value = await go_on(request)

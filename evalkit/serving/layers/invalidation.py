@@ -160,5 +160,8 @@ class _Outside:
     def at_ingestion(self, told: Callable[[Ingested], Awaitable[None]]) -> None:
         """Nothing comes in."""
 
+    def holds(self, state: State) -> None:
+        """Nothing is told of it."""
+
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """It is closed by whoever opened it."""

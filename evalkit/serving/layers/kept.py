@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol, get_args
@@ -180,6 +180,7 @@ class Kept:
         value: Value,
         *more: Value,
         about: Mapping[str, Any] | None = None,
+        then: Callable[[], None] = lambda: None,
     ) -> bool:
         """Write a value that `node` gave, unless the layer's fields or the corpus forbid it; whether it is written.
 
@@ -189,6 +190,8 @@ class Kept:
             Kept beside it, as a vector.
         about : {name: JSON-ready value}, optional
             Kept beside it.
+        then : function
+            Called when it is written, or could not be.
         """
         layer = self._layer
         if layer.ttl == 0 or (layer.only is not None and request.number >= 0):
@@ -210,8 +213,11 @@ class Kept:
         entry = Entry(b"", made.made, layer.ttl, made.tags, run + number)
 
         async def write() -> None:
-            if not self._past(request.corpus):
-                await self.state.put(key, replace(entry, value=lay(facts, (value, *more))))
+            try:
+                if not self._past(request.corpus):
+                    await self.state.put(key, replace(entry, value=lay(facts, (value, *more))))
+            finally:
+                then()
 
         await self._do(write())
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 from evalkit.errors import InputError
 from evalkit.serving.request import Request as Concrete
@@ -33,6 +33,8 @@ class Prefetch:
 
     what: Literal["retrieve", "prompt", "embed"] = "retrieve"
     at: Literal["answer"] = "answer"
+
+    works_ahead: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.what not in ("retrieve", "prompt", "embed") or self.at != "answer":

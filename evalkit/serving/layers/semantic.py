@@ -85,6 +85,7 @@ class SemanticCache:
     ef: int = 40
 
     keeps_answers: ClassVar[bool] = True
+    shares_answers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         known = {"at": ("answer", "retrieve"), "index": ("exact", "hnsw"), "guard": ("corpus", "context", "none")}

@@ -8,6 +8,7 @@ from typing import Literal
 
 from evalkit.calls import Call, CallFailed
 from evalkit.errors import InputError
+from evalkit.serving.layers.failures import TIMED_OUT
 from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
@@ -58,5 +59,5 @@ class TimeLimit:
 
     def _failure(self, go_on: Next, seconds: float) -> CallFailed:
         model = str(getattr(go_on.node.op, "model", ""))
-        call = Call(model, seconds=seconds, stop="timed out", complete=False)
+        call = Call(model, seconds=seconds, stop=TIMED_OUT, complete=False)
         return CallFailed(f"TimeLimit: nothing came at '{self.at}' in {self.seconds:g} s; allow more", call)

@@ -118,6 +118,8 @@ class Load:
             found.append(("name", f"'{name}' must be letters, digits, '.', '_' and '-'"))
         if "services" in values and not values["services"]:
             found.append(("services", "is empty; name at least one"))
+        if odd := [label for label in get("services", ()) if not label.isprintable()]:
+            found.append(("services", f"the name {odd[0]!r} cannot be printed; name it otherwise"))
         if get("cores", 1) < 1:
             found.append(("cores", f"is {values['cores']}; it must be at least 1"))
         if isinstance(cost := get("cost"), str) and cost not in profiles():

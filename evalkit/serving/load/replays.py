@@ -152,7 +152,7 @@ def places(labels: Mapping[str, Any]) -> dict[str, str]:
     """Return the name of each label's folder: its letters and digits, numbered where two are alike."""
     found: dict[str, str] = {}
     for label in labels:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.") or "service"
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.")[:80] or "service"
         name, count = plain, 2
         while name.casefold() in {taken.casefold() for taken in found.values()}:
             name, count = f"{plain}-{count}", count + 1

@@ -15,6 +15,7 @@ from evalkit.datasets.arrivals import poisson
 from evalkit.errors import InputError
 from evalkit.serving.arrivals import Arrival
 from evalkit.serving.load.bottleneck import Spent
+from evalkit.serving.load.traffics import once_more
 from evalkit.serving.results.outcomes import Replay
 
 _FAR_BELOW, _BELOW, _ABOVE = 0.25, 0.7, 1.1
@@ -43,7 +44,9 @@ def pattern_of(asked: Sequence[Arrival], n: int, arrivals: str, seed: int) -> li
         times = np.cumsum(gaps[order])
     else:
         raise InputError(f"highest_rate: arrivals is {arrivals!r}; it is 'poisson' or 'recorded'")
-    return [replace(asked[i], at=float(time)) for i, time in zip(order, times, strict=True)]
+    rounds = [(first + i) // len(asked) for i in range(n)]
+    rows = zip(order, times, rounds, strict=True)
+    return [replace(once_more(asked[i], again), at=float(time)) for i, time, again in rows]
 
 
 class Found(NamedTuple):

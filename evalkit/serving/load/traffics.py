@@ -82,7 +82,7 @@ class Poisson:
     def __post_init__(self) -> None:
         if not 0 < self.rate < math.inf:
             raise InputError(f"Poisson: rate is {self.rate:g}; it must be above 0")
-        _check("Poisson", self.requests, self.mix)
+        _check("Poisson", self.requests, self.mix, self.seed)
 
     def of(self, data: Dataset) -> list[Arrival]:
         """Return the requests with their times."""
@@ -118,7 +118,7 @@ class Closed:
 
     def __post_init__(self) -> None:
         ClosedLoop((), self.users, self.think)  # refuses what is wrong with these
-        _check("Closed", self.requests, self.mix)
+        _check("Closed", self.requests, self.mix, self.seed)
 
     def of(self, data: Dataset) -> ClosedLoop:
         """Return the users with their requests."""
@@ -142,9 +142,17 @@ def mixed(data: Dataset, source: Source, n: int, mix: Mapping[str, float], seed:
     found = []
     for _ in range(n):
         i = noise.choices(range(len(groups)), list(mix.values()) or None)[0]
-        found.append(groups[i][taken[i] % len(groups[i])])
+        again, place = divmod(taken[i], len(groups[i]))
+        found.append(once_more(groups[i][place], again))
         taken[i] += 1
     return found
+
+
+def once_more(arrival: Arrival, again: int) -> Arrival:
+    """Return a request as it is asked the n-th time round: its conversation is another one then."""
+    if not again or not arrival.conversation:
+        return arrival
+    return replace(arrival, conversation=f"{arrival.conversation} ({again + 1})")
 
 
 def _recorded(data: Dataset) -> list[Arrival]:
@@ -163,9 +171,9 @@ def _queries(data: Dataset) -> list[Arrival]:
     return found
 
 
-def _check(name: str, requests: int, mix: Mapping[str, float]) -> None:
-    if requests < 1:
-        raise InputError(f"{name}: requests is {requests}; it must be at least 1")
+def _check(name: str, requests: int, mix: Mapping[str, float], seed: int) -> None:
+    if requests < 1 or seed < 0:
+        raise InputError(f"{name}: requests must be at least 1 and seed at least 0, not {requests} and {seed}")
     if mix and not (all(0 <= weight < math.inf for weight in mix.values()) and sum(mix.values()) > 0):
         raise InputError(f"{name}: mix is {dict(mix)}; weights are numbers from 0, one of them above")
 

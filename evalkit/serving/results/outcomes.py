@@ -98,6 +98,9 @@ class Replay:
     warm : sequence of Outcome
         Of requests that stand in no table but made entries which others hit: those before the traffic, and those
         that `where` left out.
+    states : {layer: {what: count}}
+        What became of each layer's storage: look-ups, hits, evictions, bytes, and the errors of a server that was
+        gone. Not part of the digest; not written to disk.
     """
 
     outcomes: Sequence[Outcome] = field(repr=False)
@@ -105,6 +108,7 @@ class Replay:
     start: float = 0.0
     failures: Mapping[str, int] = field(default_factory=dict)
     warm: Sequence[Outcome] = field(default=(), repr=False)
+    states: Mapping[str, Mapping[str, int]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def per_request(self) -> pd.DataFrame:
@@ -126,7 +130,7 @@ class Replay:
         """
         from evalkit.serving.results.tables import per_request
 
-        return per_request(self)
+        return per_request(self).assign(origin=self.origin)
 
     @cached_property
     def events(self) -> pd.DataFrame:
@@ -147,7 +151,7 @@ class Replay:
         """
         from evalkit.serving.results.tables import per_second
 
-        return per_second(self, width)
+        return per_second(self, width).assign(origin=self.origin)
 
     @cached_property
     def quality(self) -> NDArray[np.float64]:
@@ -218,7 +222,7 @@ class Replay:
         mask = chosen(self, wanted)
         kept = [outcome for outcome, keep in zip(self.outcomes, mask, strict=True) if keep]
         rest = [outcome for outcome, keep in zip(self.outcomes, mask, strict=True) if not keep]
-        return Replay(kept, self.origin, self.start, self.failures, (*self.warm, *rest))
+        return Replay(kept, self.origin, self.start, self.failures, (*self.warm, *rest), self.states)
 
     @cached_property
     def unpriced(self) -> Mapping[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -16,8 +17,6 @@ from evalkit.serving.semantic.index import VectorIndex
 from evalkit.types import Next, Request, Serving
 from evalkit.values import Value, Vectors
 
-_SETTLED = 60.0
-"""Seconds after which an entry that the state does not have is gone: until then it may be on its way there."""
 _SWEEP = 1_000
 
 
@@ -39,7 +38,8 @@ class Entries:
     def __init__(self, kept: Kept, serving: Serving, index: Callable[[], VectorIndex]) -> None:
         self._kept, self._serving, self._index = kept, serving, index
         self._parts: dict[str, VectorIndex] = {}
-        self._places: dict[str, tuple[str, float]] = {}  # key: its part, and when it was put there
+        self._places: dict[str, str] = {}  # key: its part
+        self._on_the_way: set[str] = set()  # to the state, which does not have them yet
         self._lock = asyncio.Lock()
         self._learning = asyncio.Lock()
         self._read = False
@@ -58,18 +58,21 @@ class Entries:
                 if not self._read:
                     await self._compare()
                     self._read = True
-        passed = 0
+        k = 1
+        looked: set[str] = set()
         while (index := self._parts.get(part)) is not None:
-            near = await request.clock.compute("lookup", lambda: index.nearest(vector, passed + 1))  # noqa: B023
-            if len(near) <= passed:
+            near = await request.clock.compute("lookup", lambda: index.nearest(vector, k))  # noqa: B023
+            for key, similarity in near:
+                if key in looked:
+                    continue
+                looked.add(key)
+                if (found := await self._kept.find(key, request)) is not None:
+                    return found, similarity
+                if key not in self._on_the_way and await self._kept.state.get(key) is None:
+                    self._drop(key)
+            if len(near) < k:
                 return None
-            key, similarity = near[passed]
-            if (found := await self._kept.find(key, request)) is not None:
-                return found, similarity
-            if key in self._places and self._settled(key) and await self._kept.state.get(key) is None:
-                self._drop(key)
-            else:
-                passed += 1
+            k *= 4  # what does not hold for this request may lie before what does
         return None
 
     async def keep(
@@ -83,7 +86,11 @@ class Entries:
             Whether nobody waits for the index.
         """
         key, made = hashed(part, request.text), self._serving.now()
-        if not await self._kept.keep(request, go_on.node, key, value, Vectors(vector[None]), about={"part": part}):
+        self._on_the_way.add(key)
+        arrived = partial(self._on_the_way.discard, key)
+        vectors, about = Vectors(vector[None]), {"part": part}
+        if not await self._kept.keep(request, go_on.node, key, value, vectors, about=about, then=arrived):
+            arrived()
             return
 
         async def index() -> None:
@@ -117,18 +124,15 @@ class Entries:
 
     def _put(self, key: str, part: str, made: float, vector: Array) -> None:
         self._drop(key)
-        self._places[key] = part, self._serving.now()
+        self._places[key] = part
         self._parts.setdefault(part, self._index()).add(key, made, vector)
 
     def _drop(self, key: str) -> None:
-        part, _ = self._places.pop(key, ("", 0.0))
+        part = self._places.pop(key, "")
         if part:
             self._parts[part].remove(key)
             if not len(self._parts[part]):
                 del self._parts[part]
-
-    def _settled(self, key: str) -> bool:
-        return self._serving.now() - self._places[key][1] > _SETTLED
 
     async def _compare(self) -> None:
         """Take in what the state has, and drop what it has no more."""
@@ -138,7 +142,7 @@ class Entries:
             if key in self._places or (whole := read(entry.value)) is None or "part" not in whole[0]:
                 continue
             new.append((entry.made, key, whole[0]["part"], np.array(cast("Vectors", whole[1][1]).values[0])))
-        for key in [key for key in self._places if key not in there and self._settled(key)]:
+        for key in [key for key in self._places if key not in there and key not in self._on_the_way]:
             self._drop(key)
         for made, key, part, vector in sorted(new, key=lambda entry: entry[:2]):
             if key not in self._places:

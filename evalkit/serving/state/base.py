@@ -93,6 +93,7 @@ def opened(storage: Storage, space: str, serving: Serving) -> State:
         await state.close()
 
     serving.at_end(close)
+    serving.holds(state)
     return state
 
 

@@ -48,6 +48,9 @@ class Bench:
     def at_ingestion(self, told: Callable[[Ingested], Awaitable[None]]) -> None:
         """Never tell: nothing comes in."""
 
+    def holds(self, state: State) -> None:
+        """Nothing is told of it."""
+
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Close when `end` is called."""
         self._closing.append(close)

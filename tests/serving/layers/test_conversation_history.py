@@ -206,7 +206,7 @@ def test_a_state_that_fails_loses_turns_and_no_answer(store, write):
 
 def test_what_begins_work_before_the_history_is_told_to_stand_behind_it(store):
     history = ConversationHistory(storage=Slow(reads=0.01))
-    with pytest.raises(InputError, match="list it first"):
+    with pytest.raises(InputError, match="list ConversationHistory before Prefetch"):
         served((Prefetch(), history), store, talk("one", "two"))
     found = served((history, Prefetch()), store, talk("one", "two"))
     assert [row[1] for row in told(found)] == [0, 2]

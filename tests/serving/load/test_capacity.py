@@ -137,13 +137,14 @@ def test_trials_lie_on_one_grid_and_tell_the_rate(store):
 def test_the_stage_that_gives_way_is_named(store):
     spared = Service(keywords(), (Cache(at="retrieve"),))
     found = {}
-    for name, service in (("plain", Service(keywords())), ("spared", spared)):
+    busy = {"search": 0.5}
+    for name, service, cost in (("plain", Service(keywords()), busy), ("spared", spared, busy | {"generate": 0.1})):
         found[name] = highest_rate(
             service, small_dataset(), QUESTIONS, Targets(p95_ms=900.0), requests=300, seeds=(0, 1), tolerance=0.05,
-            between=(0.5, 200), cores=8, cost={"search": 0.5, "generate": 0.1}, store=store,
+            between=(0.5, 200), cores=8, cost=cost, store=store,
         )  # fmt: skip
-    # eight cores, 0.6 s a request: at most 13.3 a second; without the search 80
-    assert 6 < found["plain"].rate < 13.4
+    # eight cores, 0.5 s a request: at most 16 a second; without the search, and 0.1 s of a model on the cores, 80
+    assert 8 < found["plain"].rate < 16
     assert found["spared"].rate > 40
     assert found["plain"].missed == ("p95_ms",)
     assert found["plain"].broke == "cores: search"
@@ -176,8 +177,8 @@ def test_a_service_that_is_slower_when_less_is_asked_is_told_of(store):
     found = search(
         layers, Targets(p50_ms=50.0), store, cost={"serve": 0.1}, requests=200, seeds=(0,), between=(0.01, 50)
     )
-    assert "not monotone: p50_ms: missed at 0.01/s and met at 48.55/s" in found.notes
-    assert 40 < found.rate < 50
+    assert any(note.startswith("not monotone: p50_ms: missed at 0.01/s and met at ") for note in found.notes)
+    assert found.rate == math.inf  # three questions asked fifty times a second are all remembered
 
 
 def test_recorded_arrivals_keep_their_pattern(store):

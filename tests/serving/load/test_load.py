@@ -122,7 +122,7 @@ def test_a_search_ends_in_a_rate_for_each_service(busy, store):
     how = HighestRate(requests=200, seeds=(0, 1), between=(0.5, 200), tolerance=0.1)
     load = a_load(targets=Targets(p95_ms=1000), rate=how, traffic=Poisson(requests=200))
     found = run_load(load, busy, store=store)
-    assert max(found.rates["plain"].held.values()) < 10  # one core, and a search takes it 0.1 s
+    assert max(found.rates["plain"].held.values()) < 12  # one core, a search takes it 0.1 s, and the grid has tenths
     assert found.rates["cached"].rate > 2 * found.rates["plain"].rate
     assert found.found_rates["service"].tolist() == ["plain", "cached"]
 
