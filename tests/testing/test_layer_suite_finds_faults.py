@@ -15,6 +15,8 @@ from evalkit.serving import Refused
 from evalkit.testing.conformance.layers import check_layer
 from evalkit.values import Answer
 
+pytestmark = pytest.mark.slow  # each planted fault is searched for with many replays
+
 _RUNS = itertools.count()
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_SPANS = 20
+"""How many times the longest limit a replay must last, so that a queue that grows at this rate passes the limit."""
+
+
 class Trial(NamedTuple):
     """One replay of a search.
 
@@ -147,7 +151,7 @@ def highest_rate(
         Exponential gaps between arrivals, or the traffic's own, stretched.
     requests : int, optional
         A replay's length. Default: as many as the traffic has. A queue that grows must have the time to: of too few
-        requests none waits long.
+        requests none waits long. `Capacity.notes` says when the replay lasts less than 20 times the longest limit.
     seeds : sequence of int
         Repeats.
     between : (float, float)
@@ -196,7 +200,13 @@ def highest_rate(
             pattern = pattern_of(asked, n, arrivals, seed)
             found.append(search(partial(at, seed, pattern), grid, found))
             bar.update()
-    return _together(seeds, found, tuple(trials), origins[0], grid)
+    capacity = _together(seeds, found, tuple(trials), origins[0], grid)
+    longest = max((limit / 1e3 for name, (limit,) in limits.limits.items() if name.endswith("_ms")), default=0.0)
+    needed = math.ceil(_SPANS * longest * capacity.rate) if capacity.rate < math.inf else 0
+    if needed <= n:
+        return capacity
+    note = f"short: a queue has little time to grow at this rate; give at least {needed:,} requests"
+    return replace(capacity, notes=(*capacity.notes, note))
 
 
 def check_search(n: int, seeds: Sequence[int], between: Sequence[float], tolerance: float, settle: float) -> None:
