@@ -125,7 +125,7 @@ class Replay:
             answer made before; else empty), ``made_by``.
             What it took: ``calls``, ``<kind>_tokens``, ``usd`` (nan where a model has no price: see `unpriced`),
             ``saved_usd`` and ``saved_ms`` (what the call cost and took that had made a hit's answer).
-            Of hits: ``wrong`` and ``stale``, None where nobody can know (see `evalkit.serving.results.scoring.judge`).
+            Of hits: ``wrong`` and ``stale``, None where nobody can know (see ``results.scoring.judge``).
             Then a column for each note that a layer made.
         """
         from evalkit.serving.results.tables import per_request

@@ -46,8 +46,8 @@ def summarise(replay: Replay) -> pd.DataFrame:
     came whole came with its first token. ``Throughput`` counts those too. Shares of outcomes, ``HitRate`` and dollars
     are of all requests. Where there is nothing to tell, the value is nan.
 
-    Under load neighbours wait for one another; the intervals allow for it (see `evalkit.serving.results.batches`), but those
-    of the rates, which take what came for a Poisson process.
+    Under load neighbours wait for one another; the intervals allow for it (see ``results.batches``), but those of the
+    rates, which take what came for a Poisson process.
     """
     import pandas as pd
 
