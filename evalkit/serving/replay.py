@@ -83,7 +83,8 @@ def replay(
     keep : bool
         What caches hold in a storage that lasts (SQLite, Redis) stays for the next replay of the same service, and
         is found there; on the virtual clock, whose every day begins at 0, from the time of day at which it was made.
-        Default: each replay begins with empty ones, so that the same spec gives the same numbers.
+        Default: each replay begins with empty ones, so that the same spec gives the same numbers. (Redis takes real
+        time on every clock, so with it times, and what depends on them, differ a little from run to run.)
     seed : int
     store : Store, optional
         Default: the project's.

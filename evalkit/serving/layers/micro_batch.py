@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import apply
+from evalkit.serving.costs import asked
 from evalkit.serving.refused import Refused
 from evalkit.serving.request import Event, Way
 from evalkit.serving.request import Request as Concrete
@@ -164,6 +165,7 @@ class _Batch:
         members = tuple(self.members)
         clock = members[0].request.clock
         start = began = clock.now()
+        asked.set(members[0].request.text)  # a recorded cost is that of the first question
 
         def work() -> Value:
             nonlocal began
