@@ -182,6 +182,7 @@ def test_data_that_is_missing_can_be_skipped(project, call):
     assert written(project) == []
 
 
+@pytest.mark.slow  # MLflow makes its database anew
 def test_from_a_shell_a_missed_target_is_exit_code_1_and_runs_are_tracked(project):
     done = subprocess.run(
         [sys.executable, "-m", "evalkit.cli", "replay", "strict.yaml"], capture_output=True, text=True, check=False
