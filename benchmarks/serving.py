@@ -42,11 +42,12 @@ from evalkit.llm.latency.profiles import Profile
 from evalkit.llm.modelled import Modelled
 from evalkit.llm.replayed import Replayed
 from evalkit.llm.server import FakeClaude, serving
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving import Arrival, ClosedLoop
 from evalkit.serving.costs import RecordedCost
 from evalkit.stages import Static
 from evalkit.store import DiskStore
-from evalkit.types import QUERY, Clock, Handler, Next, Place, Request, Serving
+from evalkit.types import QUERY, Clock
 from evalkit.values import Answer, Answers, Prompt, Queries, Value
 
 ROOT = Path(__file__).parents[1]

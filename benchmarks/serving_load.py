@@ -34,13 +34,14 @@ from evalkit.datasets.arrivals import follow
 from evalkit.llm import Extractive
 from evalkit.llm.latency.profiles import find_profile
 from evalkit.llm.modelled import Modelled
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving import ClosedLoop, Replay
 from evalkit.serving.arrivals import arrivals_of
 from evalkit.serving.layers import Cache, Concurrency, FaultInjection, Retry
 from evalkit.serving.state.redis import Redis
 from evalkit.stages import Static
 from evalkit.store import DiskStore
-from evalkit.types import Clock, Handler, Next, Place, Request, Serving
+from evalkit.types import Clock
 from evalkit.values import Answer, Prompt, Value
 
 ROOT = Path(__file__).parents[1]

@@ -12,20 +12,9 @@ from evalkit import fingerprint, llm, stages
 from evalkit.errors import InputErrors
 from evalkit.forms import Reader, build
 from evalkit.llm import Extractive
+from evalkit.served import Layer
 from evalkit.stages import Dense, Recursive, SentenceTransformer, TopK
-from evalkit.types import (
-    CORPUS,
-    QUERY,
-    Assembler,
-    Chunker,
-    Digest,
-    Generator,
-    Layer,
-    Node,
-    Reranker,
-    Retriever,
-    Seam,
-)
+from evalkit.types import CORPUS, QUERY, Assembler, Chunker, Digest, Generator, Node, Reranker, Retriever, Seam
 
 
 @cache

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from evalkit.calls import Call, CallFailed, TokenUsage
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import told
+from evalkit.served import Handler
 from evalkit.serving.costs import asked
-from evalkit.types import QUERY, Clock, Digest, Handler, Node
+from evalkit.types import QUERY, Clock, Digest, Node
 from evalkit.types import Generator as Model
 from evalkit.values import Prompts, Value
 

@@ -14,9 +14,10 @@ from evalkit.clock import WallClock
 from evalkit.columns import Ragged, Strings
 from evalkit.errors import EvalkitError, InputError
 from evalkit.evaluate.apply import apply
+from evalkit.served import Handler, Ingested, Layer
 from evalkit.serving.corpora import Corpus
 from evalkit.serving.state.base import State
-from evalkit.types import Clock, Digest, Handler, Ingested, Layer, Node, Op, Seam
+from evalkit.types import Clock, Digest, Node, Op, Seam
 from evalkit.values import Answer, Answers, Prompt, Prompts, Queries, Value
 from evalkit.variants import Service
 

@@ -13,12 +13,12 @@ import pytest
 
 from evalkit import fingerprint, llm, stages
 from evalkit.forms import conforms
+from evalkit.served import Layer
 from evalkit.serving import layers, routing, state
 from evalkit.serving.routing import Direct, Group, Route
 from evalkit.stages import FixedTokens, Recursive, SentenceTransformer, models
 from evalkit.testing import check_component, examples
 from evalkit.testing.conformance import SUITES, roles
-from evalkit.types import Layer
 
 
 def name(value):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.kept import Kept, Until, Write, check
 from evalkit.serving.layers.keys import Key, check_key, key_of
 from evalkit.serving.state.base import Storage
 from evalkit.serving.state.memory import Memory
-from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
 

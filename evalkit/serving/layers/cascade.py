@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 from evalkit.calls import Call, CallFailed
 from evalkit.errors import InputError
 from evalkit.llm import Extractive
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.routing.confidence import Check, Confident
 from evalkit.stages import SentenceTransformer
-from evalkit.types import Generator, Handler, Next, Node, Request, Seam, Serving
+from evalkit.types import Generator, Node, Seam
 from evalkit.values import Answer, Answers, Prompt, Prompts, Value
 
 _CHEAPER: WeakKeyDictionary[Request, set[Node]] = WeakKeyDictionary()

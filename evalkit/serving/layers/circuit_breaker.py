@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evalkit.errors import EvalkitError, InputError
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.failures import kind_of
 from evalkit.serving.layers.subjects import subject
 from evalkit.serving.refused import Refused
-from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
 

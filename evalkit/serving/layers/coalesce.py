@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from evalkit.calls import CallFailed
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.failures import TIMED_OUT
 from evalkit.serving.layers.keys import Key, check_key, hashed, key_of
 from evalkit.serving.layers.made import Made, fit, tell, told, unfit
 from evalkit.serving.refused import Refused
-from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
 Waiting = deque[asyncio.Future[tuple[Value, Made, bool] | None]]

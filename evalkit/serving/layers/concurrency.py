@@ -7,9 +7,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from evalkit.errors import InputError
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.subjects import Per, Sums, subject
 from evalkit.serving.refused import Refused
-from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from evalkit.served import Serving
 from evalkit.serving.layers.keys import hashed
 from evalkit.serving.state.base import Entry, Storage
-from evalkit.types import Serving
 
 
 @dataclass(frozen=True)

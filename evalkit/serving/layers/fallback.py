@@ -9,9 +9,10 @@ import numpy as np
 
 from evalkit.columns import Array
 from evalkit.errors import EvalkitError, InputError
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.layers.failures import Kind, kind_of, reason_of
 from evalkit.serving.layers.made import unfit
-from evalkit.types import Generator, Handler, Next, Node, Request, Serving
+from evalkit.types import Generator, Node
 from evalkit.values import Answer, Rankings, Value
 
 _NONE: Array = np.zeros(0)

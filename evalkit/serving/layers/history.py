@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
 
 from evalkit.errors import EvalkitError, InputError
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.layers.keys import hashed
 from evalkit.serving.request import Request as Concrete
 from evalkit.serving.state.base import Entry, State, Storage, opened
 from evalkit.serving.state.memory import Memory
-from evalkit.types import Handler, Next, Request, Serving
 from evalkit.values import Answers, Value
 
 

@@ -11,12 +11,13 @@ from uuid import uuid4
 
 from evalkit import fingerprint
 from evalkit.errors import EvalkitError, InputError
+from evalkit.served import Ingested, Place, Request, Serving
 from evalkit.serving.layers.dropped import Dropped, Log
 from evalkit.serving.layers.keys import hashed
 from evalkit.serving.layers.made import Made, fit, tags_of, tell, told
 from evalkit.serving.state.base import Entry, Storage, opened
 from evalkit.serving.state.packing import pack, unpack
-from evalkit.types import Digest, Ingested, Node, Place, Request, Serving
+from evalkit.types import Digest, Node
 from evalkit.values import Value
 
 Until = Literal["nothing", "ingestion touches it", "ingestion"]

@@ -7,7 +7,7 @@ import unicodedata
 from typing import Literal, cast, get_args
 
 from evalkit.errors import InputError
-from evalkit.types import Next, Place, Request, Serving
+from evalkit.served import Next, Place, Request, Serving
 from evalkit.values import Prompts, Queries
 
 Key = Literal["question", "context", "context set"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import cast
 from weakref import WeakKeyDictionary, WeakSet
 
-from evalkit.types import Digest, Node, Place, Request, Serving
+from evalkit.served import Place, Request, Serving
+from evalkit.types import Digest, Node
 from evalkit.values import Chunks, Prompts, Rankings, Value
 
 

@@ -9,11 +9,12 @@ from typing import Any, Literal, cast
 
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import apply
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.costs import asked
 from evalkit.serving.refused import Refused
 from evalkit.serving.request import Event, Way
 from evalkit.serving.request import Request as Concrete
-from evalkit.types import Digest, Handler, Next, Node, Op, Request, Serving
+from evalkit.types import Digest, Node, Op
 from evalkit.values import Table, Value
 
 _Key = tuple[Node, Digest]

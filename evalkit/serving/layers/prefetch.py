@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 from evalkit.errors import InputError
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.request import Request as Concrete
 from evalkit.serving.routing.base import question_vectors
-from evalkit.types import Handler, Next, Node, Request, Serving
+from evalkit.types import Node
 from evalkit.values import Value
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, cast
 from evalkit.errors import InputError
 from evalkit.llm.messages import Chat
 from evalkit.llm.tokens import estimate_tokens
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.subjects import Per, Sums, subject
 from evalkit.serving.refused import Refused
-from evalkit.types import Clock, Handler, Next, Place, Request, Serving
+from evalkit.types import Clock
 from evalkit.values import Prompt, Prompts, Value
 
 _ROUNDING = 1e-7

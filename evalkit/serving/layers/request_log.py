@@ -12,9 +12,9 @@ from evalkit.calls import CallFailed
 from evalkit.errors import EvalkitError, InputError
 from evalkit.llm.cassettes.secrets import Secrets
 from evalkit.paths import resolve
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.refused import Refused
 from evalkit.serving.request import Request as Concrete
-from evalkit.types import Handler, Next, Request, Serving
 from evalkit.values import Answers, Value
 
 

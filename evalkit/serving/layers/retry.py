@@ -8,10 +8,10 @@ from typing import Literal
 
 from evalkit.calls import CallFailed
 from evalkit.errors import EvalkitError, InputError
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.failures import Kind, kind_of
 from evalkit.serving.layers.subjects import Sums
 from evalkit.serving.refused import Refused
-from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from evalkit.errors import InputError, nearest
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.routing.base import OWN, Rule
 from evalkit.serving.routing.routes import Route
 from evalkit.serving.routing.rules import WordRules
-from evalkit.types import Handler, Next, Node, Request, Seam, Serving
+from evalkit.types import Node, Seam
 from evalkit.values import Value
 
 

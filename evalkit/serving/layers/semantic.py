@@ -9,6 +9,7 @@ from random import Random
 from typing import ClassVar, Literal, cast
 
 from evalkit.errors import InputError
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.layers.kept import Found, Kept, Until, Write, check
 from evalkit.serving.layers.keys import hashed, scope
 from evalkit.serving.semantic.decisions import Threshold, Verified
@@ -17,7 +18,7 @@ from evalkit.serving.semantic.index import Exact, Graph
 from evalkit.serving.state.base import Storage
 from evalkit.serving.state.memory import Memory
 from evalkit.stages.embed.base import embedded
-from evalkit.types import QUERY, Embedder, FittedEmbedder, Handler, Next, Node, Request, Seam, Serving
+from evalkit.types import QUERY, Embedder, FittedEmbedder, Node, Seam
 from evalkit.values import Answers, Prompts, Value, Vectors
 
 Guard = Literal["corpus", "context", "none"]

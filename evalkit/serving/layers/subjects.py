@@ -6,7 +6,8 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from evalkit import fingerprint
-from evalkit.types import Next, Node, Request
+from evalkit.served import Next, Request
+from evalkit.types import Node
 
 Per = Literal["service", "model", "user", "tenant"]
 """Whose calls are counted together: everyone's, a model's, a user's (within a tenant), a tenant's."""

@@ -8,8 +8,8 @@ from typing import Literal
 
 from evalkit.calls import Call, CallFailed
 from evalkit.errors import InputError
+from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.failures import TIMED_OUT
-from evalkit.types import Handler, Next, Place, Request, Serving
 from evalkit.values import Value
 
 

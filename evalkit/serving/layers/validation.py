@@ -7,9 +7,9 @@ from typing import Literal, Protocol, cast
 
 from evalkit.errors import InputError
 from evalkit.metrics.grounding import Refusal, Supported
+from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.layers.subjects import Sums
 from evalkit.serving.refused import Refused
-from evalkit.types import Handler, Next, Request, Serving
 from evalkit.values import Answer, Answers, Prompt, Prompts, Value
 
 

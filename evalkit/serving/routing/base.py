@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from evalkit.columns import Array, Strings
-from evalkit.types import CORPUS, QUERY, Node, Request, Seam, Serving
+from evalkit.served import Request, Serving
+from evalkit.types import CORPUS, QUERY, Node, Seam
 from evalkit.values import Table
 
 OWN = ""

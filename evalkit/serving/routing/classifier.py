@@ -10,10 +10,11 @@ from typing import Any
 from evalkit.datasets import Dataset
 from evalkit.errors import InputError, InputErrors
 from evalkit.paths import find
+from evalkit.served import Serving
 from evalkit.serving.routing.base import OWN, Decide, Nodes, asked_of, by_node, question_vectors
 from evalkit.serving.routing.learning import Classify, Labelled, Learn, Method
 from evalkit.stages.embed.base import embedded
-from evalkit.types import QUERY, Embedder, FittedEmbedder, Node, Serving
+from evalkit.types import QUERY, Embedder, FittedEmbedder, Node
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import numpy as np
 
 from evalkit.columns import Strings
 from evalkit.errors import InputError
+from evalkit.served import Request, Serving
 from evalkit.serving.routing.base import OWN, Decide, Nodes, Routes, by_node
-from evalkit.types import QUERY, Node, Request, Serving
+from evalkit.types import QUERY, Node
 from evalkit.values import Queries
 
 _WORD = re.compile(r"\w+(?:['\N{RIGHT SINGLE QUOTATION MARK}-]\w+)*")

@@ -11,10 +11,10 @@ from typing import cast
 import numpy as np
 
 from evalkit.columns import Array
+from evalkit.served import Next, Request, Serving
 from evalkit.serving.layers.kept import Found, Kept, lay, read
 from evalkit.serving.layers.keys import hashed
 from evalkit.serving.semantic.index import VectorIndex
-from evalkit.types import Next, Request, Serving
 from evalkit.values import Value, Vectors
 
 _SWEEP = 1_000

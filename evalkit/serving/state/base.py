@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from evalkit.types import Serving
+from evalkit.served import Serving
 
 
 @dataclass(frozen=True)

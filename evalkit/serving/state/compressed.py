@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from evalkit.errors import InputError
+from evalkit.served import Serving
 from evalkit.serving.state.base import Entry, State, Storage
 from evalkit.serving.state.memory import Memory
-from evalkit.types import Serving
 
 Method = Literal["gzip", "zlib", "lzma"]
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from evalkit.errors import InputError
+from evalkit.served import Serving
 from evalkit.serving.state.base import Entry, State, Storage
 from evalkit.serving.state.memory import Memory
 from evalkit.serving.state.sqlite import SQLite
-from evalkit.types import Serving
 
 
 @dataclass(frozen=True)

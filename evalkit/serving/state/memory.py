@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from evalkit.errors import InputError
+from evalkit.served import Serving
 from evalkit.serving.state.base import Entry
-from evalkit.types import Serving
 
 ENTRY = 512
 """Bytes that Python needs for an entry beside its texts and its value: record, numbers, place in the order."""

@@ -13,10 +13,10 @@ from typing import Any
 
 from evalkit.clock import WallClock
 from evalkit.errors import InputError
+from evalkit.served import Serving
 from evalkit.serving.state.base import Entry
 from evalkit.serving.state.redis_server import Server, check_place, connects
 from evalkit.serving.state.scripts import DELETE, DROP, HIT, PUT, packed, unpacked
-from evalkit.types import Serving
 
 _BATCH = 256
 _OWED = 10_000

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from evalkit.errors import InputError
 from evalkit.paths import resolve
+from evalkit.served import Serving
 from evalkit.serving.state.base import Entry
 from evalkit.serving.state.memory import counted
 from evalkit.serving.state.schema import opened
-from evalkit.types import Serving
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evalkit.forms import conforms
+from evalkit.served import Layer
 from evalkit.stages.counting import Counter
 from evalkit.testing.conformance.assemblers import check_assembler
 from evalkit.testing.conformance.chunkers import check_chunker, hard_documents
@@ -28,7 +29,7 @@ from evalkit.testing.conformance.layers import check_layer
 from evalkit.testing.conformance.rerankers import check_reranker
 from evalkit.testing.conformance.retrievers import check_retriever
 from evalkit.testing.identity import check_component
-from evalkit.types import Assembler, Chunker, Embedder, FittedEmbedder, Generator, Index, Layer, Reranker, Retriever
+from evalkit.types import Assembler, Chunker, Embedder, FittedEmbedder, Generator, Index, Reranker, Retriever
 
 __all__ = [
     "SUITES",

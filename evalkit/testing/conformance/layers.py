@@ -17,11 +17,12 @@ import numpy as np
 
 from evalkit.calls import Call, CallFailed
 from evalkit.columns import Array
+from evalkit.served import Place
 from evalkit.serving import Arrival, Outcome, Replay, replay
 from evalkit.stages import BM25, Dense, Hybrid, Whole
 from evalkit.store import DiskStore
 from evalkit.testing.corpus import tiny_dataset
-from evalkit.types import Clock, Place
+from evalkit.types import Clock
 from evalkit.values import Answer, Chunks, Prompt, Queries, Vectors
 from evalkit.variants import Service, Variant
 

@@ -9,9 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from evalkit.clock import WallClock, run_async
+from evalkit.served import Ingested
 from evalkit.serving.clock import VirtualClock
 from evalkit.serving.state.base import Entry, State, Storage
-from evalkit.types import Clock, Digest, Ingested, Node, Seam
+from evalkit.types import Clock, Digest, Node, Seam
 
 ODD = ("", " ", "a*", "a?[b]\\", "{a}", "line\nline", "nul\0", "naïve 🙂", "\ud800", "x" * 2000)
 """Keys and tags that need care."""
