@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-from evalkit.types import Clock, Digest, Node, Seam
+from evalkit.types import Clock, Digest, Node, Seam, T
 from evalkit.values import Value
 
 Place = Literal["embed", "retrieve", "prompt", "answer", "generate"]
 """Where a layer may stand: around a seam, around every embedding of the question, or (``generate``) around every call
 of a model, when its prompt is made already."""
+
+
+class Event(NamedTuple):
+    """Something that took time in a request.
+
+    Parameters
+    ----------
+    name : str
+        A layer, as ``Cache[answer]``, or a stage of work.
+    kind : {"layer", "work", "call"}
+        A call is a model's; it waits for no core.
+    start, began, end : float
+        Seconds on the clock. Work waits for a core from `start` to `began`; else the two are one.
+    """
+
+    name: str
+    kind: str
+    start: float
+    began: float
+    end: float
 
 
 class Request(Protocol):
@@ -31,6 +51,14 @@ class Request(Protocol):
     sample : int
         Which repeat of a call a generator is asked for; a layer that tries again counts it up.
     clock : Clock
+    events : list of Event
+        What took time so far, in order of the ends.
+    notes : {name: value}
+        What layers wrote down so far.
+    given : {recipe: (Value, whatever the layer knows of it)}
+        Values that a layer gave instead of the work, for layers further out (see `evalkit.serving.keeping`).
+    fit : bool
+        Whether what the request gets may be kept for others; a layer that answers in need sets it to False.
     """
 
     number: int
@@ -43,12 +71,22 @@ class Request(Protocol):
     corpus: Digest
     sample: int
     clock: Clock
+    events: list[Event]
+    notes: dict[str, str | float]
+    given: dict[Digest, tuple[Value, Any]]
+    fit: bool
 
     def get(self, node: Node) -> Awaitable[Value]:
         """Return the node's one-row value; each node is worked on at most once a request."""
 
     def note(self, key: str, value: str | float) -> None:
         """Write something down beside the request, for its row in the results."""
+
+    def add(self, key: str, amount: float) -> None:
+        """Add to a number that is written down beside the request; it begins at 0."""
+
+    async def compute(self, stage: str, work: Callable[[], T]) -> T:
+        """Do work for the request on one of the clock's cores, and take down what it waited and took."""
 
     def tell(self, text: str, history: tuple[str, ...]) -> None:
         """Set what is asked and what was said before it; an error once something was worked out from it."""
@@ -73,6 +111,10 @@ class Next(Protocol):
 
     node: Node
     inputs: tuple[Value, ...]
+
+    @property
+    def innermost(self) -> bool:
+        """Whether no layer lies further in at this place."""
 
     def __call__(self, request: Request) -> Awaitable[Value]:
         """Go on. A layer may do so more than once, or not at all."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit.calls import Call, TokenUsage
-from evalkit.served import Handler, Next, Request, Serving
+from evalkit.served import Event, Handler, Next, Request, Serving
 from evalkit.serving import Arrival, Outcome, Refused
-from evalkit.serving.request import Event
 from evalkit.values import Answer, Value
 
 MODEL = "claude-haiku-4-5"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from evalkit.serving.request import Event
+    from evalkit.served import Event
     from evalkit.serving.results.outcomes import Outcome, Replay
 
 _MOST_EVENTS = 40

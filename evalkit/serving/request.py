@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from evalkit.calls import Call, CallFailed, TokenUsage
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import told
-from evalkit.served import Handler
+from evalkit.served import Event, Handler
 from evalkit.serving.costs import asked
-from evalkit.types import QUERY, Clock, Digest, Node
+from evalkit.types import QUERY, Clock, Digest, Node, T
 from evalkit.types import Generator as Model
 from evalkit.values import Prompts, Value
 
 if TYPE_CHECKING:
     from evalkit.serving.running import Running
-
-
-class Event(NamedTuple):
-    """Something that took time in a request.
-
-    Parameters
-    ----------
-    name : str
-        A layer, as ``Cache[answer]``, or a stage of work.
-    kind : {"layer", "work", "call"}
-        A call is a model's; it waits for no core.
-    start, began, end : float
-        Seconds on the clock. Work waits for a core from `start` to `began`; else the two are one.
-    """
-
-    name: str
-    kind: str
-    start: float
-    began: float
-    end: float
 
 
 @dataclass(eq=False)
@@ -79,6 +59,8 @@ class Request:
     events: list[Event] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     first: float | None = None
+    given: dict[Digest, tuple[Value, Any]] = field(default_factory=dict)
+    fit: bool = True
 
     def __post_init__(self) -> None:
         self.clock: Clock = self.running.clock
@@ -116,6 +98,10 @@ class Request:
     def note(self, key: str, value: str | float) -> None:
         """Write something down for this request's row in the results."""
         self.notes[key] = value
+
+    def add(self, key: str, amount: float) -> None:
+        """Add to a number that is written down beside the request."""
+        self.notes[key] = cast("float", self.notes.get(key, 0)) + amount
 
     def served(self, layer: str, by: str, level: str = "") -> None:
         """Say that a layer gave an answer that was made before, and by which request."""
@@ -176,23 +162,25 @@ class Request:
                 inputs.append(await self.need(parent) if value is None else value)
         step = running.step(node)
         if step.computed:
-            return await self._compute(node, step.stage, tuple(inputs))
+            made = tuple(inputs)
+            return await self.compute(step.stage, lambda: running.apply(node, made))
         if running.calling:
             return await Way(node, running.calling, tuple(inputs))(self)
         return await self.call(node, tuple(inputs))
 
-    async def _compute(self, node: Node, stage: str, inputs: tuple[Value, ...]) -> Value:
+    async def compute(self, stage: str, work: Callable[[], T]) -> T:
+        """Do work for the request on one of the clock's cores, and take down what it waited and took."""
         clock = self.clock
         start, began = clock.now(), None
         asked.set(self.text)
 
-        def work() -> Value:
+        def timed() -> T:
             nonlocal began
             began = clock.now()
-            return self.running.apply(node, inputs)
+            return work()
 
         try:
-            return await clock.compute(stage, work)
+            return await clock.compute(stage, timed)
         finally:
             now = clock.now()  # who leaves while waiting for a core has waited till now
             self.events.append(Event(stage, "work", start, now if began is None else began, now))
@@ -243,6 +231,11 @@ class Way:
             return await handler(request, Way(self.node, self._layers[1:], self.inputs))
         finally:
             request.events.append(Event(name, "layer", start, start, now()))
+
+    @property
+    def innermost(self) -> bool:
+        """Whether no layer lies further in."""
+        return not self._layers
 
     def to(self, node: Node) -> Way:
         """Go the same way to another node."""

@@ -11,7 +11,7 @@ from evalkit.calls import CallFailed
 from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.failures import TIMED_OUT
 from evalkit.serving.layers.keys import Key, check_key, hashed, key_of
-from evalkit.serving.layers.made import Made, fit, tell, told, unfit
+from evalkit.serving.layers.made import Made, tell, told
 from evalkit.serving.refused import Refused
 from evalkit.values import Value
 
@@ -72,7 +72,7 @@ class Coalesce:
             request.note(f"followers[{self.at}]", len(left))
             made = told(request, go_on.node, value) or Made(str(request.number), serving.now(), (), request.corpus)
             for one in left:
-                one.set_result((value, replace(made, shared=True), fit(request)))
+                one.set_result((value, replace(made, shared=True), request.fit))
             return value
 
         async def handle(request: Request, go_on: Next) -> Value:
@@ -92,7 +92,7 @@ class Coalesce:
                 return await lead(key, request, go_on)
             value, made, fits = got
             if not fits:
-                unfit(request)
+                request.fit = False
             request.note(f"coalesce[{self.at}]", "followed")
             if self.at == "answer":
                 request.served("Coalesce", made.by)

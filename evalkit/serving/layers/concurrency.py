@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from evalkit.errors import InputError
 from evalkit.served import Handler, Next, Place, Request, Serving
-from evalkit.serving.layers.subjects import Per, Sums, subject
+from evalkit.serving.layers.subjects import Per, subject
 from evalkit.serving.refused import Refused
 from evalkit.values import Value
 
@@ -52,7 +52,6 @@ class Concurrency:
     def start(self, serving: Serving) -> Handler:
         """Return the layer at work, with nobody inside."""
         gates: dict[tuple[str, ...], _Gate] = {}
-        waited = Sums()
         name = f"queue_ms[{self.at}]" if self.per == "service" else f"queue_ms[{self.at}/{self.per}]"
 
         async def handle(request: Request, go_on: Next) -> Value:
@@ -63,7 +62,7 @@ class Concurrency:
                 try:
                     await self._enter(gate)
                 finally:
-                    request.note(name, waited.add(request, (request.clock.now() - since) * 1e3))
+                    request.add(name, (request.clock.now() - since) * 1e3)
                 try:
                     return await go_on(request)
                 finally:

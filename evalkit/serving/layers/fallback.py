@@ -11,7 +11,6 @@ from evalkit.columns import Array
 from evalkit.errors import EvalkitError, InputError
 from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.layers.failures import Kind, kind_of, reason_of
-from evalkit.serving.layers.made import unfit
 from evalkit.types import Generator, Node
 from evalkit.values import Answer, Rankings, Value
 
@@ -69,7 +68,7 @@ class Fallback:
 
     async def _instead(self, request: Request, go_on: Next, error: EvalkitError) -> Value:
         reason = reason_of(error)
-        unfit(request)
+        request.fit = False
         if self.at == "retrieve":
             request.note(f"fallback[{self.at}]", f"no context: {reason}")
             return Rankings.of([_NONE], [_NONE])

@@ -9,7 +9,7 @@ from typing import ClassVar
 from evalkit.calls import Call, CallFailed
 from evalkit.errors import InputError
 from evalkit.served import Handler, Next, Place, Request, Serving
-from evalkit.serving.layers.subjects import Sums, model_of
+from evalkit.serving.layers.subjects import model_of
 from evalkit.values import Value
 
 
@@ -53,13 +53,12 @@ class FaultInjection:
 
     def start(self, serving: Serving) -> Handler:
         """Return the layer at work."""
-        faults = Sums()
 
         async def handle(request: Request, go_on: Next) -> Value:
             if not self._fails(request, go_on):
                 return await go_on(request)
             await request.clock.sleep(self.seconds)
-            request.note(f"faults[{self.at}]", faults.add(request, 1))
+            request.add(f"faults[{self.at}]", 1)
             model = str(getattr(go_on.node.op, "model", ""))
             call = Call(model, seconds=self.seconds, stop=self.error, complete=False)
             raise CallFailed(f"FaultInjection: {self.error} at '{self.at}', on purpose", call)

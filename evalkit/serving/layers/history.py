@@ -11,7 +11,6 @@ from typing import ClassVar, Literal, cast
 from evalkit.errors import EvalkitError, InputError
 from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.layers.keys import hashed
-from evalkit.serving.request import Request as Concrete
 from evalkit.serving.state.base import Entry, State, Storage, opened
 from evalkit.serving.state.memory import Memory
 from evalkit.values import Answers, Value
@@ -82,7 +81,7 @@ class ConversationHistory:
             try:
                 said = self._last(await self._said(state, key, request) or request.history)
                 request.note("turns", len(said) // 2)
-                cast("Concrete", request).tell(request.text, said)
+                request.tell(request.text, said)
                 value = await go_on(request)
                 text = cast("Answers", value).text[0]
                 entry = self._entry(self._last((*said, request.text, text)), request, serving.now())

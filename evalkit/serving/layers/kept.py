@@ -14,7 +14,7 @@ from evalkit.errors import EvalkitError, InputError
 from evalkit.served import Ingested, Place, Request, Serving
 from evalkit.serving.layers.dropped import Dropped, Log
 from evalkit.serving.layers.keys import hashed
-from evalkit.serving.layers.made import Made, fit, tags_of, tell, told
+from evalkit.serving.layers.made import Made, tags_of, tell, told
 from evalkit.serving.state.base import Entry, Storage, opened
 from evalkit.serving.state.packing import pack, unpack
 from evalkit.types import Digest, Node
@@ -197,7 +197,7 @@ class Kept:
         layer = self._layer
         if layer.ttl == 0 or (layer.only is not None and request.number >= 0):
             return False
-        if not fit(request) or self._past(request.corpus):
+        if not request.fit or self._past(request.corpus):
             return False
         made = told(request, node, value)
         if made is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
-from weakref import WeakKeyDictionary, WeakSet
 
 from evalkit.served import Place, Request, Serving
 from evalkit.types import Digest, Node
@@ -35,31 +34,15 @@ class Made:
     shared: bool = False
 
 
-_MADE: WeakKeyDictionary[Request, dict[Digest, tuple[Value, Made]]] = WeakKeyDictionary()
-
-
 def tell(request: Request, node: Node, value: Value, made: Made) -> None:
     """Say where a node's value comes from that a request gets."""
-    _MADE.setdefault(request, {})[node.recipe] = value, made
+    request.given[node.recipe] = value, made
 
 
 def told(request: Request, node: Node, value: Value) -> Made | None:
     """Return what was said of this very value; None: it was worked out for this request."""
-    held, made = _MADE.get(request, {}).get(node.recipe, (None, None))
+    held, made = request.given.get(node.recipe, (None, None))
     return made if held is value else None
-
-
-_UNFIT: WeakSet[Request] = WeakSet()
-
-
-def unfit(request: Request) -> None:
-    """Say that what a request gets is given in need (no context, a fixed text): no layer further out keeps it."""
-    _UNFIT.add(request)
-
-
-def fit(request: Request) -> bool:
-    """Whether what a request gets may be kept."""
-    return request not in _UNFIT
 
 
 async def tags_of(serving: Serving, request: Request, at: Place, node: Node, value: Value) -> tuple[str, ...]:

@@ -10,10 +10,7 @@ from typing import Any, Literal, cast
 from evalkit.errors import InputError
 from evalkit.evaluate.apply import apply
 from evalkit.served import Handler, Next, Request, Serving
-from evalkit.serving.costs import asked
 from evalkit.serving.refused import Refused
-from evalkit.serving.request import Event, Way
-from evalkit.serving.request import Request as Concrete
 from evalkit.types import Digest, Node, Op
 from evalkit.values import Table, Value
 
@@ -82,7 +79,7 @@ class MicroBatch:
                 batch = _Batch(lambda: open_ones.pop(key, None))
                 open_ones[key] = batch
                 batch.timer = asyncio.get_running_loop().call_later(self.wait, batch.go)
-            member = _Member(cast("Concrete", request), inputs, serving.clock.now(), node if together else None)
+            member = _Member(request, inputs, serving.clock.now(), node if together else None)
             batch.members.append(member)
             if len(batch.members) >= self.size:
                 batch.go()
@@ -109,15 +106,14 @@ class MicroBatch:
 
 def _one_call(node: Node, go_on: Next) -> bool:
     """Whether a node's work for several requests can be one call without changing what any of them gets."""
-    innermost = isinstance(go_on, Way) and not go_on._layers
-    return innermost and isinstance(node.op, Op) and node.op.row_exact
+    return go_on.innermost and isinstance(node.op, Op) and node.op.row_exact
 
 
 @dataclass(eq=False)
 class _Member:
     """A request in a batch."""
 
-    request: Concrete
+    request: Request
     inputs: tuple[Value, ...]
     came: float
     node: Node | None  # what is worked on in one call; None: each goes on by itself
@@ -164,24 +160,21 @@ class _Batch:
 
     async def _together(self, node: Node) -> None:
         members = tuple(self.members)
-        clock = members[0].request.clock
-        start = began = clock.now()
-        asked.set(members[0].request.text)  # a recorded cost is that of the first question
+        first = members[0].request  # a recorded cost is that of its question
 
         def work() -> Value:
-            nonlocal began
-            began = clock.now()
             return apply(node, _joined(node, [member.inputs for member in members])).value
 
         try:
-            table = cast("Table", await clock.compute(node.stage, work))
+            table = cast("Table", await first.compute(node.stage, work))
         except Exception as error:
             for member in members:
                 if not member.value.done():
                     member.value.set_exception(error)
             return
         for i, member in enumerate(members):
-            member.request.events.append(Event(node.stage, "work", start, began, clock.now()))
+            if i:
+                member.request.events.append(first.events[-1])
             if not member.value.done():
                 member.value.set_result(table.row(i) if len(members) > 1 else table)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 from evalkit.errors import InputError
 from evalkit.served import Handler, Next, Request, Serving
-from evalkit.serving.request import Request as Concrete
 from evalkit.serving.routing.base import question_vectors
 from evalkit.types import Node
 from evalkit.values import Value
@@ -62,12 +61,11 @@ class Prefetch:
             if not fed[go_on.node]:
                 request.note("prefetch", "not needed")
                 return await go_on(request)
-            events = cast("Concrete", request).events
-            before = len(events)
+            before = len(request.events)
             request.note("prefetch", "wasted")
             request.get(node)
             value = await go_on(request)
-            if any(event.kind != "layer" and event.name in fed[go_on.node] for event in events[before:]):
+            if any(event.kind != "layer" and event.name in fed[go_on.node] for event in request.events[before:]):
                 request.note("prefetch", "used")
             return value
 

@@ -11,7 +11,7 @@ from evalkit.errors import InputError
 from evalkit.llm.messages import Chat
 from evalkit.llm.tokens import estimate_tokens
 from evalkit.served import Handler, Next, Place, Request, Serving
-from evalkit.serving.layers.subjects import Per, Sums, subject
+from evalkit.serving.layers.subjects import Per, subject
 from evalkit.serving.refused import Refused
 from evalkit.types import Clock
 from evalkit.values import Prompt, Prompts, Value
@@ -83,7 +83,6 @@ class RateLimit:
         rate = self.rate / (60 if self.each == "minute" else 1)
         burst = max(1.0, self.rate) if self.burst is None else self.burst
         buckets: dict[tuple[str, ...], _Bucket] = {}
-        waited = Sums()
         name = f"rate_ms[{self.at}/{self.per}]"
 
         async def handle(request: Request, go_on: Next) -> Value:
@@ -95,7 +94,7 @@ class RateLimit:
             try:
                 await self._take(bucket, self._size(go_on))
             finally:
-                request.note(name, waited.add(request, (request.clock.now() - since) * 1e3))
+                request.add(name, (request.clock.now() - since) * 1e3)
             return await go_on(request)
 
         return handle

@@ -14,7 +14,6 @@ from evalkit.llm.cassettes.secrets import Secrets
 from evalkit.paths import resolve
 from evalkit.served import Handler, Next, Request, Serving
 from evalkit.serving.refused import Refused
-from evalkit.serving.request import Request as Concrete
 from evalkit.values import Answers, Value
 
 
@@ -104,7 +103,7 @@ def _row(request: Request, serving: Serving, outcome: str, reason: str) -> dict[
         **{name: getattr(request, name) for name in names},
         "outcome": outcome,
         "reason": reason,
-        "notes": dict(cast("Concrete", request).notes),
+        "notes": dict(request.notes),
     }
 
 

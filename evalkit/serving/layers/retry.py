@@ -10,7 +10,6 @@ from evalkit.calls import CallFailed
 from evalkit.errors import EvalkitError, InputError
 from evalkit.served import Handler, Next, Place, Request, Serving
 from evalkit.serving.layers.failures import Kind, kind_of
-from evalkit.serving.layers.subjects import Sums
 from evalkit.serving.refused import Refused
 from evalkit.values import Value
 
@@ -70,20 +69,19 @@ class Retry:
 
     def start(self, serving: Serving) -> Handler:
         """Return the layer at work."""
-        tries, waited = Sums(), Sums()
 
         async def handle(request: Request, go_on: Next) -> Value:
             number = 0
             while True:
                 number += 1
-                request.note(f"tries[{self.at}]", tries.add(request, 1))
+                request.add(f"tries[{self.at}]", 1)
                 try:
                     return await go_on(request)
                 except EvalkitError as error:
                     seconds = self._wait(error, number, request)
                     if seconds is None:
                         raise
-                request.note(f"retry_ms[{self.at}]", waited.add(request, seconds * 1e3))
+                request.add(f"retry_ms[{self.at}]", seconds * 1e3)
                 await request.clock.sleep(seconds)
                 request.sample += 1
 

@@ -1,9 +1,8 @@
-"""Whom a limit counts, and sums that go with a request."""
+"""Whom a limit counts."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from typing import Literal
 
 from evalkit import fingerprint
 from evalkit.served import Next, Request
@@ -28,16 +27,3 @@ def model_of(node: Node) -> str:
     A provider counts by the name: two prompts of one model share its limits.
     """
     return str(getattr(node.op, "model", "")) or fingerprint.digest(node.op)
-
-
-class Sums:
-    """A number for each request, kept as long as the request is: a layer may be passed more than once."""
-
-    def __init__(self) -> None:
-        self._kept: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-
-    def add(self, request: Request, amount: float) -> float:
-        """Add to a request's number, which begins at 0; returns what it is now."""
-        total = self._kept.get(request, 0) + amount
-        self._kept[request] = total
-        return total

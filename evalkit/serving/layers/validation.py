@@ -8,7 +8,6 @@ from typing import Literal, Protocol, cast
 from evalkit.errors import InputError
 from evalkit.metrics.grounding import Refusal, Supported
 from evalkit.served import Handler, Next, Request, Serving
-from evalkit.serving.layers.subjects import Sums
 from evalkit.serving.refused import Refused
 from evalkit.values import Answer, Answers, Prompt, Prompts, Value
 
@@ -138,7 +137,6 @@ class Validation:
 
     def start(self, serving: Serving) -> Handler:
         """Return the layer at work."""
-        asked = Sums()
 
         async def handle(request: Request, go_on: Next) -> Value:
             for left in reversed(range(self.tries)):
@@ -146,7 +144,7 @@ class Validation:
                 request.whole()
                 given = go_on.inputs[0] if go_on.inputs else await request.get(go_on.node.inputs[0])
                 fault = self._fault(cast("Answers", value), cast("Prompts", given))
-                request.note(f"validation_tries[{self.at}]", asked.add(request, 1))
+                request.add(f"validation_tries[{self.at}]", 1)
                 request.note(f"validation[{self.at}]", fault or "ok")
                 if not fault:
                     break

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from evalkit.serving.request import Event
+from evalkit.served import Event
 from evalkit.serving.results.outcomes import Outcome, Replay
 
 CORES = "cores"

@@ -12,8 +12,8 @@ import numpy as np
 
 from evalkit.calls import Call
 from evalkit.columns import Array, Ragged, Strings
+from evalkit.served import Event
 from evalkit.serving.arrivals import Arrival
-from evalkit.serving.request import Event
 from evalkit.serving.results.outcomes import Outcome
 from evalkit.values import Answers, content_digest
 

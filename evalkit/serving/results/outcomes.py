@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from evalkit import fingerprint
 from evalkit.calls import Call
 from evalkit.metrics import Lookups
+from evalkit.served import Event
 from evalkit.serving.arrivals import Arrival
-from evalkit.serving.request import Event, Request
+from evalkit.serving.request import Request
 from evalkit.types import Origin
 from evalkit.values import Answers
 

@@ -61,7 +61,7 @@ class Entries:
         k = 1
         looked: set[str] = set()
         while (index := self._parts.get(part)) is not None:
-            near = await request.clock.compute("lookup", lambda: index.nearest(vector, k))  # noqa: B023
+            near = await request.compute("lookup", lambda: index.nearest(vector, k))  # noqa: B023
             for key, similarity in near:
                 if key in looked:
                     continue
@@ -94,7 +94,7 @@ class Entries:
             return
 
         async def index() -> None:
-            await self._serving.clock.compute("store", lambda: self._put(key, part, made, vector))
+            await request.compute("store", lambda: self._put(key, part, made, vector))
             self._left -= 1
             if self._left <= 0:
                 self._left = max(_SWEEP, len(self._places))

@@ -18,7 +18,6 @@ from evalkit.columns import Ragged, Strings
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival, Cache
 from evalkit.serving.layers.keys import context, normalise
-from evalkit.serving.layers.made import unfit
 from evalkit.serving.state.levels import Levels
 from evalkit.serving.state.memory import Memory
 from evalkit.serving.state.sqlite import SQLite
@@ -241,7 +240,7 @@ def test_what_is_given_in_need_is_not_kept(store):
 
         def start(self, serving: Any) -> Any:
             async def handle(request: Any, go_on: Any) -> Any:
-                unfit(request)
+                request.fit = False
                 return await go_on(request)
 
             return handle

@@ -169,3 +169,15 @@ def test_observations_made_at_once_are_all_written_down(store, tmp_path):
     assert explored >= 8
     (entry,) = Invalidation(Service(variant, (layer,))).find()
     assert sum(yes + no for _, _, yes, no in entry.about["seen"]) == explored
+
+
+def test_a_look_up_that_waits_for_a_core_has_waited_for_a_core(store):
+    crowd = [Arrival(APPLES, at=0.0), *(Arrival(APPLES, at=10.0) for _ in range(4))]
+    layer = SemanticCache(guard="none", until="nothing")
+    seen = evalkit.replay(
+        Service(dense(), (layer,)), small_dataset(), crowd, cost={"lookup": 1.0}, cores=1, store=store
+    )
+    rows = seen.per_request
+    assert rows["semantic"].tolist() == ["miss", "hit", "hit", "hit", "hit"]
+    assert rows["queue_ms"].tolist()[1:] == [0.0, 1000.0, 2000.0, 3000.0]
+    assert rows["ms[lookup]"].tolist()[1:] == [1000.0] * 4

@@ -16,8 +16,8 @@ from evalkit import InputError, Service, replay
 from evalkit.calls import Attempt, Call, TokenUsage
 from evalkit.llm import Extractive, Modelled
 from evalkit.llm.pricing import Prices
+from evalkit.served import Event
 from evalkit.serving import Arrival, Cache, Replay
-from evalkit.serving.request import Event
 
 COST = {"embed": 0.2, "search": 0.3, "fuse": 0.05, "assemble": 0.01, "generate": 1.0}
 
