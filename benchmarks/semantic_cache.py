@@ -32,8 +32,8 @@ from indexes import embedded, paragraphs
 
 from evalkit.clock import WallClock
 from evalkit.columns import Ragged, Strings
-from evalkit.serving.layers.kept import Kept, lay
-from evalkit.serving.layers.keys import hashed
+from evalkit.serving.keeping.kept import Kept, lay
+from evalkit.serving.keeping.keys import hashed
 from evalkit.serving.layers.semantic import SemanticCache
 from evalkit.serving.semantic.decisions import Threshold
 from evalkit.serving.semantic.entries import Entries

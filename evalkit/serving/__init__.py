@@ -4,8 +4,8 @@ from evalkit.serving.arrivals import Arrival, ClosedLoop
 from evalkit.serving.cacheability import cacheability
 from evalkit.serving.clock import VirtualClock
 from evalkit.serving.costs import RecordedCost
+from evalkit.serving.keeping.invalidation import Invalidation
 from evalkit.serving.layers import Cache
-from evalkit.serving.layers.invalidation import Invalidation
 from evalkit.serving.load.capacity import Capacity, highest_rate
 from evalkit.serving.load.load import HighestRate, Load
 from evalkit.serving.load.replays import Replays, run_load

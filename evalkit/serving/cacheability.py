@@ -17,7 +17,7 @@ from evalkit.datasets import Traffic
 from evalkit.datasets.traffic import Ingestion
 from evalkit.errors import InputError
 from evalkit.serving.arrivals import Arrival, arrivals_of
-from evalkit.serving.layers.keys import normalise
+from evalkit.serving.keeping.keys import normalise
 
 if TYPE_CHECKING:
     import pandas as pd

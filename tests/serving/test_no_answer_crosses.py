@@ -18,10 +18,10 @@ import evalkit
 from evalkit import Service, Variant
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival, Cache, layers
+from evalkit.serving.keeping.kept import OTHER_RUN
+from evalkit.serving.keeping.keys import normalise
 from evalkit.serving.layers.coalesce import Coalesce
 from evalkit.serving.layers.history import ConversationHistory
-from evalkit.serving.layers.kept import OTHER_RUN
-from evalkit.serving.layers.keys import normalise
 from evalkit.serving.state.levels import Levels
 from evalkit.serving.state.memory import Memory
 from evalkit.serving.state.sqlite import SQLite

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from evalkit.served import Handler, Next, Place, Request, Serving
-from evalkit.serving.layers.kept import Kept, Until, Write, check
-from evalkit.serving.layers.keys import Key, check_key, key_of
+from evalkit.serving.keeping.kept import Kept, Until, Write, check
+from evalkit.serving.keeping.keys import Key, check_key, key_of
 from evalkit.serving.state.base import Storage
 from evalkit.serving.state.memory import Memory
 from evalkit.values import Value

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from evalkit.calls import CallFailed
 from evalkit.served import Handler, Next, Place, Request, Serving
+from evalkit.serving.keeping.keys import Key, check_key, hashed, key_of
+from evalkit.serving.keeping.made import Made, tell, told
 from evalkit.serving.layers.failures import TIMED_OUT
-from evalkit.serving.layers.keys import Key, check_key, hashed, key_of
-from evalkit.serving.layers.made import Made, tell, told
 from evalkit.serving.refused import Refused
 from evalkit.values import Value
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, cast
 
 from evalkit.errors import EvalkitError, InputError
 from evalkit.served import Handler, Next, Request, Serving
-from evalkit.serving.layers.keys import hashed
+from evalkit.serving.keeping.keys import hashed
 from evalkit.serving.state.base import Entry, State, Storage, opened
 from evalkit.serving.state.memory import Memory
 from evalkit.values import Answers, Value

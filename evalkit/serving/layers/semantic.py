@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, cast
 
 from evalkit.errors import InputError
 from evalkit.served import Handler, Next, Request, Serving
-from evalkit.serving.layers.kept import Found, Kept, Until, Write, check
-from evalkit.serving.layers.keys import hashed, scope
+from evalkit.serving.keeping.kept import Found, Kept, Until, Write, check
+from evalkit.serving.keeping.keys import hashed, scope
 from evalkit.serving.semantic.decisions import Threshold, Verified
 from evalkit.serving.semantic.entries import Entries
 from evalkit.serving.semantic.index import Exact, Graph

@@ -12,8 +12,8 @@ import numpy as np
 
 from evalkit.columns import Array
 from evalkit.served import Next, Request, Serving
-from evalkit.serving.layers.kept import Found, Kept, lay, read
-from evalkit.serving.layers.keys import hashed
+from evalkit.serving.keeping.kept import Found, Kept, lay, read
+from evalkit.serving.keeping.keys import hashed
 from evalkit.serving.semantic.index import VectorIndex
 from evalkit.values import Value, Vectors
 

@@ -17,7 +17,7 @@ from evalkit import InputError, Service
 from evalkit.columns import Ragged, Strings
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival, Cache
-from evalkit.serving.layers.keys import context, normalise
+from evalkit.serving.keeping.keys import context, normalise
 from evalkit.serving.state.levels import Levels
 from evalkit.serving.state.memory import Memory
 from evalkit.serving.state.sqlite import SQLite

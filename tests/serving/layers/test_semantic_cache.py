@@ -15,8 +15,8 @@ from toys import HashedWords, dense
 from evalkit import Service
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival
+from evalkit.serving.keeping.invalidation import Invalidation
 from evalkit.serving.layers.cache import Cache
-from evalkit.serving.layers.invalidation import Invalidation
 from evalkit.serving.layers.semantic import SemanticCache
 from evalkit.serving.semantic import index
 from evalkit.serving.semantic.decisions import Threshold

@@ -12,7 +12,7 @@ from toys import HashedWords, SlowWords, count_calls, dense, hybrid, keywords, s
 import evalkit
 from evalkit import InputError, Service
 from evalkit.serving import Arrival
-from evalkit.serving.layers.invalidation import Invalidation
+from evalkit.serving.keeping.invalidation import Invalidation
 from evalkit.serving.layers.semantic import SemanticCache
 from evalkit.serving.semantic.decisions import Threshold, Verified
 from evalkit.serving.state.memory import Memory

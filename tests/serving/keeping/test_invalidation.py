@@ -11,9 +11,9 @@ from evalkit import Service
 from evalkit.clock import run_async
 from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival, Cache
-from evalkit.serving.layers.dropped import Dropped
-from evalkit.serving.layers.invalidation import Invalidation
-from evalkit.serving.layers.kept import Found, lay, read, space_of
+from evalkit.serving.keeping.dropped import Dropped
+from evalkit.serving.keeping.invalidation import Invalidation
+from evalkit.serving.keeping.kept import Found, lay, read, space_of
 from evalkit.serving.running import Running
 from evalkit.serving.state.base import Entry
 from evalkit.serving.state.sqlite import SQLite

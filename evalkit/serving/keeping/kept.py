@@ -12,9 +12,9 @@ from uuid import uuid4
 from evalkit import fingerprint
 from evalkit.errors import EvalkitError, InputError
 from evalkit.served import Ingested, Place, Request, Serving
-from evalkit.serving.layers.dropped import Dropped, Log
-from evalkit.serving.layers.keys import hashed
-from evalkit.serving.layers.made import Made, tags_of, tell, told
+from evalkit.serving.keeping.dropped import Dropped, Log
+from evalkit.serving.keeping.keys import hashed
+from evalkit.serving.keeping.made import Made, tags_of, tell, told
 from evalkit.serving.state.base import Entry, Storage, opened
 from evalkit.serving.state.packing import pack, unpack
 from evalkit.types import Digest, Node

@@ -11,9 +11,9 @@ from typing import Any, TypeVar, cast
 
 from evalkit.clock import WallClock, run_async
 from evalkit.served import Ingested
-from evalkit.serving.layers.dropped import Dropped, Log
-from evalkit.serving.layers.kept import Found, Keeping, read, space_of
-from evalkit.serving.layers.keys import normalise
+from evalkit.serving.keeping.dropped import Dropped, Log
+from evalkit.serving.keeping.kept import Found, Keeping, read, space_of
+from evalkit.serving.keeping.keys import normalise
 from evalkit.serving.state.base import State
 from evalkit.types import Clock, Node, Seam
 from evalkit.values import Answers

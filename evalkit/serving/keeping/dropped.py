@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from evalkit.served import Serving
-from evalkit.serving.layers.keys import hashed
+from evalkit.serving.keeping.keys import hashed
 from evalkit.serving.state.base import Entry, Storage
 
 
