@@ -18,7 +18,7 @@ from evalkit.forms import Path as Place
 from evalkit.forms import Reader, build
 from evalkit.metrics import Metric, parse
 from evalkit.paths import find
-from evalkit.serving import layers, routing, semantic, state
+from evalkit.serving import checks, layers, routing, semantic, state
 from evalkit.serving.load import traffics
 from evalkit.serving.load.load import HighestRate, Load
 from evalkit.serving.results.targets import Targets
@@ -31,7 +31,7 @@ def names() -> Mapping[str, Any]:
     """Return everything that a spec can name: components, layers, presets and the parts of an experiment."""
     kinds = (Experiment, HighestRate, Load, Service, Sweep, Targets, Timing, Variant)
     parts = {kind.__name__: kind for kind in kinds}
-    modules = (layers, routing, semantic, state, traffics, presets)
+    modules = (checks, layers, routing, semantic, state, traffics, presets)
     above = {name: getattr(module, name) for module in modules for name in module.__all__}
     return {**components(), **above, **parts}
 

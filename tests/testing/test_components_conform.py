@@ -14,7 +14,7 @@ import pytest
 from evalkit import fingerprint, llm, stages
 from evalkit.forms import conforms
 from evalkit.served import Layer
-from evalkit.serving import layers, routing, state
+from evalkit.serving import checks, layers, routing, state
 from evalkit.serving.routing import Direct, Group, Route
 from evalkit.stages import FixedTokens, Recursive, SentenceTransformer, models
 from evalkit.testing import check_component, examples
@@ -25,7 +25,7 @@ def name(value):
     return type(value).__name__ if is_dataclass(value) else value
 
 
-EXPORTED = [component for module in (stages, llm, layers, routing, state) for component in examples(module)]
+EXPORTED = [component for module in (stages, llm, checks, layers, routing, state) for component in examples(module)]
 SERVED = {
     "Claude",
     "OpenAICompatible",
@@ -87,10 +87,11 @@ def test_identity_is_the_same_in_another_process_whatever_its_hash_seed():
     code = """
 import json
 from evalkit import fingerprint, llm, stages
-from evalkit.serving import layers, routing, state
+from evalkit.serving import checks, layers, routing, state
 from evalkit.testing import examples
 from evalkit.variants import Variant
-found = {type(c).__name__: fingerprint.digest(c) for m in (stages, llm, layers, routing, state) for c in examples(m)}
+modules = (stages, llm, checks, layers, routing, state)
+found = {type(c).__name__: fingerprint.digest(c) for m in modules for c in examples(m)}
 print(json.dumps(found | {"variant": Variant().fingerprint}))
 """
     here = {name(component): fingerprint.digest(component) for component in EXPORTED}

@@ -16,10 +16,10 @@ from evalkit.serving.layers.retry import Retry
 from evalkit.serving.layers.router import Router
 from evalkit.serving.layers.semantic import SemanticCache
 from evalkit.serving.layers.time_limit import TimeLimit
-from evalkit.serving.layers.validation import Cites, Grounded, NoRefusal, NotEmpty, Validation
+from evalkit.serving.layers.validation import Validation
 
 __all__ = [
-    "Cache", "Cascade", "CircuitBreaker", "Cites", "Coalesce", "Concurrency", "ConversationHistory", "Fallback",
-    "FaultInjection", "Grounded", "MicroBatch", "NoRefusal", "NotEmpty", "Prefetch", "RateLimit", "RequestLog",
+    "Cache", "Cascade", "CircuitBreaker", "Coalesce", "Concurrency", "ConversationHistory", "Fallback",
+    "FaultInjection", "MicroBatch", "Prefetch", "RateLimit", "RequestLog",
     "Retry", "Router", "SemanticCache", "TimeLimit", "Validation",
 ]  # fmt: skip

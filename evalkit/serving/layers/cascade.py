@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
 from weakref import WeakKeyDictionary
 
-from evalkit.calls import Call, CallFailed
+from evalkit.calls import CallFailed
 from evalkit.errors import InputError
 from evalkit.llm import Extractive
 from evalkit.served import Handler, Next, Request, Serving
-from evalkit.serving.routing.confidence import Check, Confident
+from evalkit.serving.checks import AnswerCheck, NoRefusal, NotEmpty, failing
 from evalkit.stages import SentenceTransformer
 from evalkit.types import Generator, Node, Seam
-from evalkit.values import Answer, Answers, Prompt, Prompts, Value
+from evalkit.values import Answers, Prompts, Value
 
 _CHEAPER: WeakKeyDictionary[Request, set[Node]] = WeakKeyDictionary()
 """First answers of cascades further out, which those further in leave alone."""
@@ -33,15 +32,15 @@ class Cascade:
 
     Caches that are listed behind it keep the models' answers apart; one that is listed before it is refused.
 
-    Notes ``escalated``: ``no``, or why: ``failed`` or what the check said.
+    Notes ``escalated``: ``no``, or why: ``failed`` or what the first check that failed said.
 
     Parameters
     ----------
     at : {"answer"}
     first : Generator
         The cheap one.
-    confident : Check
-        Says what an answer lacks.
+    checks : tuple of AnswerCheck
+        An answer will do if it passes all.
 
     References
     ----------
@@ -50,11 +49,13 @@ class Cascade:
 
     at: Literal["answer"] = "answer"
     first: Generator = field(default_factory=lambda: Extractive(SentenceTransformer()))
-    confident: Check = field(default_factory=Confident)
+    checks: tuple[AnswerCheck, ...] = (NotEmpty(), NoRefusal())
 
     chooses_model: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        if not self.checks:
+            raise InputError("Cascade: no checks; name one, such as NoRefusal")
         if self.at != "answer":
             raise InputError(f"Cascade: at is {self.at!r}; it stands at 'answer', around both models")
 
@@ -80,13 +81,8 @@ class Cascade:
             else:
                 request.whole()
                 prompts = cast("Prompts", await request.get(go_on.node.inputs[0]))
-                lacks = self.confident.lacks(_read(cast("Answers", value)), Prompt.rows(prompts)[0])
+                lacks = failing(self.checks, cast("Answers", value), prompts)
             request.note("escalated", lacks if lacks else "no")
             return await go_on(request) if lacks else value
 
         return handle
-
-
-def _read(answers: Answers) -> Answer:
-    call = answers.calls[0]
-    return Answer(answers.text[0], tuple(answers.cited[0]), Call.read(json.loads(call)) if call else None)

@@ -3,101 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 from evalkit.errors import InputError
-from evalkit.metrics.grounding import Refusal, Supported
 from evalkit.served import Handler, Next, Request, Serving
+from evalkit.serving.checks import AnswerCheck, NoRefusal, NotEmpty, failing
 from evalkit.serving.refused import Refused
-from evalkit.values import Answer, Answers, Prompt, Prompts, Value
-
-
-class AnswerCheck(Protocol):
-    """What an answer must hold to."""
-
-    def fault(self, answer: Answer, prompt: Prompt) -> str:
-        """Return what is wrong, in a few words that are the same for equal faults; empty: nothing."""
-
-
-@dataclass(frozen=True)
-class NotEmpty:
-    """The answer says something.
-
-    Parameters
-    ----------
-    characters : int
-        At least so many, white space at the ends not counted.
-    """
-
-    characters: int = 1
-
-    def __post_init__(self) -> None:
-        if self.characters < 1:
-            raise InputError(f"NotEmpty: characters is {self.characters}; give 1 or more")
-
-    def fault(self, answer: Answer, prompt: Prompt) -> str:
-        """Return ``empty``, ``too short`` or nothing."""
-        length = len(answer.text.strip())
-        return "" if length >= self.characters else "too short" if length else "empty"
-
-
-@dataclass(frozen=True)
-class Cites:
-    """The answer cites sources that its prompt held. An answer to a prompt without passages need not.
-
-    Parameters
-    ----------
-    sources : int
-        At least so many, or all that the prompt held if they are fewer.
-    """
-
-    sources: int = 1
-
-    def __post_init__(self) -> None:
-        if self.sources < 1:
-            raise InputError(f"Cites: sources is {self.sources}; give 1 or more")
-
-    def fault(self, answer: Answer, prompt: Prompt) -> str:
-        """Return ``cites what it was not given``, ``cites too little`` or nothing."""
-        given, cited = set(prompt.sources), set(answer.cited)
-        if cited - given:
-            return "cites what it was not given"
-        return "" if len(cited) >= min(self.sources, len(given)) else "cites too little"
-
-
-@dataclass(frozen=True)
-class NoRefusal:
-    """The answer does not say that there is none, by the phrases in `evalkit.metrics.grounding.REFUSALS`."""
-
-    def fault(self, answer: Answer, prompt: Prompt) -> str:
-        """Return ``refuses`` or nothing."""
-        return "" if Refusal(on="all").score([answer.text], [["an answer"]])[0] else "refuses"
-
-
-@dataclass(frozen=True)
-class Grounded:
-    """The answer's words stand in its passages (the metric `Supported`). Who refuses claims nothing and passes.
-
-    Parameters
-    ----------
-    share : float
-        Of the answer's n-grams, from 0 to 1.
-    ngram : int
-        Words that must stand together.
-    """
-
-    share: float = 0.5
-    ngram: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise InputError(f"Grounded: share is {self.share}; it lies between 0 and 1")
-        Supported(self.ngram)
-
-    def fault(self, answer: Answer, prompt: Prompt) -> str:
-        """Return ``not grounded`` or nothing."""
-        found = Supported(self.ngram).score([answer.text], [[]], contexts=[prompt.passages])[0]
-        return "" if found >= self.share or NoRefusal().fault(answer, prompt) else "not grounded"
+from evalkit.values import Answers, Prompts, Value
 
 
 @dataclass(frozen=True)
@@ -143,7 +55,7 @@ class Validation:
                 value = await go_on(request)
                 request.whole()
                 given = go_on.inputs[0] if go_on.inputs else await request.get(go_on.node.inputs[0])
-                fault = self._fault(cast("Answers", value), cast("Prompts", given))
+                fault = failing(self.checks, cast("Answers", value), cast("Prompts", given))
                 request.add(f"validation_tries[{self.at}]", 1)
                 request.note(f"validation[{self.at}]", fault or "ok")
                 if not fault:
@@ -155,7 +67,3 @@ class Validation:
             return value
 
         return handle
-
-    def _fault(self, answers: Answers, prompts: Prompts) -> str:
-        answer, prompt = Answer(answers.text[0], tuple(answers.cited[0])), Prompt.rows(prompts)[0]
-        return next((fault for check in self.checks if (fault := check.fault(answer, prompt))), "")

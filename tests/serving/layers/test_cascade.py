@@ -9,8 +9,8 @@ from toys import Echo, dense, small_dataset
 from evalkit import InputError, Service, replay
 from evalkit.calls import Call, CallFailed, TokenUsage
 from evalkit.serving import Arrival, Cache
+from evalkit.serving.checks import Grounded, NotEmpty
 from evalkit.serving.layers.cascade import Cascade
-from evalkit.serving.routing import Confident
 from evalkit.values import Answer, Prompt
 
 SECONDS = {"embed": 0.05, "search": 0.1, "assemble": 0.01}
@@ -107,9 +107,9 @@ def test_cascades_follow_one_another_from_the_cheapest_on(store):
 
 def test_a_demand_on_grounding_escalates_what_says_more_than_the_passages(store):
     # Echo quotes a passage of three words, and adds the question and a number that stand in none
-    found = served((Cascade(first=Echo(), confident=Confident(grounded=0.7)),), store)
+    found = served((Cascade(first=Echo(), checks=(Grounded(0.7, by="stems"),)),), store)
     assert found.per_request["escalated"].tolist() == ["no", "no", "not grounded", "not grounded"]
-    every = served((Cascade(first=Echo(), confident=Confident(words=99)),), store)
+    every = served((Cascade(first=Echo(), checks=(NotEmpty(words=99),)),), store)
     assert every.per_request["escalated"].tolist() == ["too short"] * 4
 
 

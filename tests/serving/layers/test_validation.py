@@ -4,61 +4,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from obedient import calls, served
 
 from evalkit import InputError
 from evalkit.calls import Call
-from evalkit.metrics.grounding import Supported
 from evalkit.serving import Cache
+from evalkit.serving.checks import Cites, Grounded, NoRefusal, NotEmpty
 from evalkit.serving.layers.fallback import Fallback
-from evalkit.serving.layers.validation import Cites, Grounded, NoRefusal, NotEmpty, Validation
+from evalkit.serving.layers.validation import Validation
 from evalkit.values import Answer, Prompt
-
-PROMPT = Prompt("which fruit?", ("", ""), ("red apples grow", "green pears fall"), ("d1", "d2"))
-ALONE = Prompt("which fruit?", (), (), ())
-
-
-@pytest.mark.parametrize(
-    ("check", "answer", "fault"),
-    [
-        (NotEmpty(), Answer(" \n"), "empty"),
-        (NotEmpty(), Answer("."), ""),
-        (NotEmpty(10), Answer("too short "), "too short"),
-        (NotEmpty(9), Answer("too short "), ""),
-        (Cites(), Answer("apples"), "cites too little"),
-        (Cites(), Answer("apples", ("d1",)), ""),
-        (Cites(), Answer("apples", ("d1", "d9")), "cites what it was not given"),
-        (Cites(2), Answer("apples", ("d1",)), "cites too little"),
-        (Cites(5), Answer("apples", ("d1", "d2")), ""),
-        (NoRefusal(), Answer("The documents do not say."), "refuses"),
-        (NoRefusal(), Answer("Apples do not fall."), ""),
-        (Grounded(), Answer("red apples fall"), ""),
-        (Grounded(), Answer("blue plums and red apples"), "not grounded"),
-        (Grounded(1.0, ngram=2), Answer("red apples fall"), "not grounded"),
-        (Grounded(1.0, ngram=2), Answer("green pears fall"), ""),
-        (Grounded(1.0), Answer("I do not know."), ""),
-        (Grounded(0.0), Answer("plums"), ""),
-    ],
-    ids=repr,
-)
-def test_each_check_says_what_is_wrong(check, answer, fault):
-    assert check.fault(answer, PROMPT) == fault
-
-
-def test_without_passages_nothing_need_be_cited():
-    assert Cites().fault(Answer("hello"), ALONE) == ""
-    assert Cites().fault(Answer("hello", ("d1",)), ALONE) == "cites what it was not given"
-
-
-@given(
-    st.lists(st.sampled_from(["red", "apples", "grow", "green", "plums"]), min_size=1, max_size=6), st.floats(0, 1)
-)
-def test_grounded_is_a_threshold_on_the_metric(words, share):
-    text = " ".join(words)
-    found = Supported().score([text], [[]], contexts=[PROMPT.passages])[0]
-    assert (Grounded(share).fault(Answer(text), PROMPT) == "") == (found >= share)
 
 
 @pytest.mark.parametrize("at", ["generate", "answer"])
