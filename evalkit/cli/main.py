@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from evalkit._version import __version__
 from evalkit.cli.cassette import add_cassette_commands, add_cassette_options, store_with_cassette
+from evalkit.cli.data import absent, read_data
 from evalkit.cli.fake_claude import add_fake_claude_command
 from evalkit.cli.profile import add_fit_profile_command
 from evalkit.cli.replay import add_replay_command
@@ -95,28 +96,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _read(spec: Path) -> tuple[Experiment, Dataset, dict[str, Variant]] | None:
     """Read and check an experiment and its data, all faults together; None where the data may be missing and is."""
-    from evalkit.datasets import load_dataset
     from evalkit.evaluate.run import check
-    from evalkit.paths import resolve
     from evalkit.spec import load_experiment, stated
 
     faults: list[str] = []
-    experiment, data = None, None
+    experiment = None
     try:
         experiment = load_experiment(spec)
     except InputError as error:
         faults += str(error).splitlines()
-    (dataset, place), (split, _), (without_data, _) = (stated(spec, k) for k in ("dataset", "split", "without_data"))
-    if isinstance(dataset, str) and isinstance(split, str | None):
-        if without_data == "skip" and not resolve(dataset).is_dir() and experiment:
-            print(f"{experiment.name}: skipped, its data set is not here ({dataset})")
-            return None
-        try:
-            data = load_dataset(dataset, split=split)
-        except InputErrors as error:  # its own files, with their lines
-            faults += error.faults
-        except InputError as error:
-            faults.append(f"{place}: {error}")
+    if experiment and (folder := absent(spec)):
+        print(f"{experiment.name}: skipped, its data set is not here ({folder})")
+        return None
+    data = read_data(spec, faults)
     if experiment and data:
         try:
             return experiment, data, check(experiment, data)

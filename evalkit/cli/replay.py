@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalkit.cli.data import absent, read_data
 from evalkit.errors import InputError, InputErrors
 
 if TYPE_CHECKING:
@@ -82,14 +83,12 @@ def _draw(found: Replays, folder: Path) -> None:
 
 def _read(options: argparse.Namespace) -> tuple[Load, Dataset] | None:
     """Read and check a spec and its data, all faults together; None where the data may be missing and is."""
-    from evalkit.datasets import load_dataset
-    from evalkit.paths import resolve
     from evalkit.serving.load.load import HighestRate
     from evalkit.serving.load.replays import check_traffic
     from evalkit.spec import load_replay, stated
 
     faults: list[str] = []
-    load, data = None, None
+    load = None
     try:
         load = load_replay(options.spec)
         changed = {key: value for key in ("clock", "cores") if (value := getattr(options, key)) is not None}
@@ -101,18 +100,9 @@ def _read(options: argparse.Namespace) -> tuple[Load, Dataset] | None:
         faults += [f"{place}{fault}" for place, fault in zip(places, error.faults, strict=True)]
     except InputError as error:
         faults += str(error).splitlines()
-    (dataset, place), (split, _), (without_data, _) = (
-        stated(options.spec, k) for k in ("dataset", "split", "without_data")
-    )
-    if isinstance(dataset, str) and isinstance(split, str | None):
-        if without_data == "skip" and not resolve(dataset).is_dir() and load:
-            return None
-        try:
-            data = load_dataset(dataset, split=split)
-        except InputErrors as error:  # its own files, with their lines
-            faults += error.faults
-        except InputError as error:
-            faults.append(f"{place}: {error}")
+    if load and absent(options.spec):
+        return None
+    data = read_data(options.spec, faults)
     if load and data and not faults:
         try:
             check_traffic(load, data)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,13 +52,8 @@ def track(results: Results, *, folder: Path | None = None) -> str:
     place = _on_disk(results, folder)
     with connected() as client:
         experiment = experiment_of(client, results.name)
-        done = runs_of(
-            client, experiment, results.digest, "and tags.`evalkit.role` = 'sweep' and status = 'FINISHED'"
-        )
-        if done:
-            return str(done[0].info.run_id)
-        for run in runs_of(client, experiment, results.digest):
-            client.delete_run(run.info.run_id)
+        if done := logged(client, experiment, results.digest, "sweep"):
+            return done
         return _log(client, experiment, results, place)
 
 
@@ -101,23 +96,43 @@ def runs_of(client: MlflowClient, experiment: str, digest: str, more: str = "") 
             return runs
 
 
-def _log(client: MlflowClient, experiment: str, results: Results, place: Path) -> str:
-    begun, ended = records.span(results)
-    shared, data = records.shared_tags(results), dataset_input(records.dataset(results))
-    tags = {**shared, **records.sweep_tags(results)}
-    parent = client.create_run(experiment, begun, tags, records.run_name(results.name)).info.run_id
+def logged(client: MlflowClient, experiment: str, digest: str, role: str) -> str | None:
+    """Return the parent run that logs these results, if one is whole; what an interrupted attempt left is removed."""
+    done = runs_of(client, experiment, digest, f"and tags.`evalkit.role` = '{role}' and status = 'FINISHED'")
+    if done:
+        return str(done[0].info.run_id)
+    for run in runs_of(client, experiment, digest):
+        client.delete_run(run.info.run_id)
+    return None
+
+
+@contextmanager
+def parent_run(
+    client: MlflowClient, experiment: str, span: tuple[int, int], tags: Mapping[str, str], name: str
+) -> Iterator[str]:
+    """Begin a parent run at the first of two times, in milliseconds; it is finished at the second, last of all.
+
+    So a parent that is finished is whole. One whose logging failed is marked as that.
+    """
+    parent = str(client.create_run(experiment, span[0], tags, name).info.run_id)
     try:
-        client.log_inputs(parent, [data])
-        _log_artifacts(client, parent, results, place)
-        tags = {**shared, "mlflow.parentRunId": parent}
-        _log_variants(client, experiment, results, tags, data)
-        client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{VIEW}", records.view(results))
-        client.set_terminated(parent, "FINISHED", ended)  # last: a parent that is finished is whole
+        yield parent
+        client.set_terminated(parent, "FINISHED", span[1])
     except BaseException:
         with suppress(Exception):
             client.set_terminated(parent, "FAILED")
         raise
-    return str(parent)
+
+
+def _log(client: MlflowClient, experiment: str, results: Results, place: Path) -> str:
+    shared, data = records.shared_tags(results), dataset_input(records.dataset(results))
+    tags, name = {**shared, **records.sweep_tags(results)}, records.run_name(results.name)
+    with parent_run(client, experiment, records.span(results), tags, name) as parent:
+        client.log_inputs(parent, [data])
+        _log_artifacts(client, parent, results, place)
+        _log_variants(client, experiment, results, {**shared, "mlflow.parentRunId": parent}, data)
+        client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{VIEW}", records.view(results))
+    return parent
 
 
 def _log_variants(

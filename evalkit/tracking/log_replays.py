@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from evalkit.serving.load.replays import Replays, places
 from evalkit.spec import as_yaml
 from evalkit.sweep import parameters
 from evalkit.tracking import records
-from evalkit.tracking.log import dataset_input, experiment_of, log_batch, runs_of
+from evalkit.tracking.log import dataset_input, experiment_of, log_batch, logged, parent_run
 from evalkit.tracking.place import VIEW, connected
 from evalkit.variants import Service, Variant
 
@@ -58,11 +57,8 @@ def track_replays(found: Replays, folder: Path | None = None) -> str:
         raise InputError(f"{place}: other results than those to be tracked; give the folder these were saved in")
     with connected() as client:
         experiment = experiment_of(client, found.load.name)
-        done = runs_of(client, experiment, found.digest, "and tags.`evalkit.role` = 'load' and status = 'FINISHED'")
-        if done:
-            return str(done[0].info.run_id)
-        for run in runs_of(client, experiment, found.digest):
-            client.delete_run(run.info.run_id)
+        if done := logged(client, experiment, found.digest, "load"):
+            return done
         return _log(client, experiment, found, place)
 
 
@@ -80,8 +76,8 @@ def _log(client: MlflowClient, experiment: str, found: Replays, place: Path) -> 
     shared = records.machine_tags(found.digest, found.manifest)
     data = dataset_input(records.dataset_of(found.manifest))
     tags = {**shared, "evalkit.role": "load", "mlflow.note.content": found.load.description}
-    parent = client.create_run(experiment, begun, tags, records.run_name(found.load.name)).info.run_id
-    try:
+    name = records.run_name(found.load.name)
+    with parent_run(client, experiment, (begun, ended), tags, name) as parent:
         client.log_inputs(parent, [data])
         client.log_text(parent, as_yaml(found.load.plain()), "spec.yaml")
         _log_files(client, parent, place, place, "replays")
@@ -97,12 +93,7 @@ def _log(client: MlflowClient, experiment: str, found: Replays, place: Path) -> 
                 client.set_terminated(run, "FINISHED", max(ended, start))
                 bar.update()
         client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{VIEW}", records.view_of(list(_SHOWN)))
-        client.set_terminated(parent, "FINISHED", ended)  # last: a parent that is finished is whole
-    except BaseException:
-        with suppress(Exception):
-            client.set_terminated(parent, "FAILED")
-        raise
-    return str(parent)
+    return parent
 
 
 def _log_files(client: MlflowClient, run: str, folder: Path, root: Path, without: str) -> None:
