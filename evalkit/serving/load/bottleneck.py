@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from evalkit.served import Event
-from evalkit.serving.results.outcomes import Outcome, Replay
+from evalkit.serving.results.flat import Flat
+from evalkit.serving.results.outcomes import Replay
+from evalkit.serving.results.tables import own_times
 
 CORES = "cores"
 """Stands for the wait for one: all stages share them, so the wait is no single stage's."""
@@ -19,7 +20,8 @@ class Spent(NamedTuple):
     Parameters
     ----------
     times : {name: s}
-        Mean seconds of an answered request in each layer and stage, and in wait for `CORES`, see `seconds_in`.
+        Mean seconds of an answered request itself in each layer and stage (see `own_times`), and in wait for `CORES`,
+        whichever stage waited.
     work : {stage: s}
         Those of them in which a core was taken.
     lost : {name: share}
@@ -33,24 +35,20 @@ class Spent(NamedTuple):
     @classmethod
     def of(cls, replay: Replay) -> Spent:
         """Take the means over a replay's requests."""
-        times, work = defaultdict[str, float](float), defaultdict[str, float](float)
-        lost, answered = Counter[str](), 0
+        answered = Flat.of([outcome for outcome in replay.outcomes if outcome.outcome == "answered"])
+        lost: Counter[str] = Counter()
         for outcome in replay.outcomes:
-            if outcome.outcome == "answered":
-                answered += 1
-                for name, seconds in seconds_in(outcome).items():
-                    times[name] += seconds
-                for event in outcome.events:
-                    if event.kind == "work":
-                        work[event.name] += event.end - event.began
-            elif outcome.outcome == "refused":
+            if outcome.outcome == "refused":
                 lost[outcome.reason.partition(":")[0]] += 1
             elif outcome.outcome == "failed":
                 lost["generate"] += 1
-        n, all_of = max(1, answered), max(1, len(replay.outcomes))
+        times = {name: float(ms.mean()) / 1e3 for name, ms in own_times(answered).items() if len(ms)}
+        times[CORES] = times.pop("queue", 0.0)
+        worked = {event.name for outcome in replay.outcomes for event in outcome.events if event.kind == "work"}
+        all_of = max(1, len(replay.outcomes))
         return cls(
-            {name: seconds / n for name, seconds in times.items()},
-            {name: seconds / n for name, seconds in work.items()},
+            times,
+            {name: seconds for name, seconds in times.items() if name in worked},
             {name: count / all_of for name, count in lost.items()},
         )
 
@@ -58,36 +56,6 @@ class Spent(NamedTuple):
     def mean(cls, found: Sequence[Spent]) -> Spent:
         """Take the means over several replays; a name that one does not have is 0 there."""
         return cls(_mean([s.times for s in found]), _mean([s.work for s in found]), _mean([s.lost for s in found]))
-
-
-def seconds_in(outcome: Outcome) -> dict[str, float]:
-    """Return the seconds that a request spent in each layer and stage.
-
-    A stage's are those of its work; waits for a core are summed under `CORES`, whichever stage waited. A layer's are
-    those in which nothing within it was at work for the request: a wait for a slot, a look-up. What is done side by
-    side counts for each.
-    """
-    found = defaultdict[str, float](float)
-    ended: list[Event] = []  # events come in order of their ends, so what lies in a layer comes before it
-    for event in outcome.events:
-        seconds = event.end - event.start
-        if event.kind == "layer":
-            seconds -= _covered([e for e in ended if e.start >= event.start])
-        elif event.kind == "work":
-            seconds = event.end - event.began
-            found[CORES] += event.began - event.start
-        found[event.name] += seconds
-        ended.append(event)
-    return found
-
-
-def _covered(events: Sequence[Event]) -> float:
-    """Return the length of the union of events."""
-    total, upto = 0.0, float("-inf")
-    for event in sorted(events, key=lambda e: e.start):
-        total += max(0.0, event.end - max(event.start, upto))
-        upto = max(upto, event.end)
-    return total
 
 
 def first_to_break(below: Spent, above: Spent, *, answers: bool) -> tuple[str, float, dict[str, float]]:
