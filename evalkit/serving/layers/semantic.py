@@ -126,7 +126,7 @@ class SemanticCache:
             explored = near is not None and isinstance(self.rule, Verified) and self.rule.near(near[1])
             request.note("semantic", "explore" if explored else "miss")
             value = await go_on(request)
-            if explored and near is not None and await self._learnt(entries, *near, value):
+            if explored and near is not None and await self._learnt(serving, entries, *near, value):
                 return value  # it says what the entry says: one entry learns more than two
             await entries.keep(part, vector, request, go_on, value, behind=self.write == "behind")
             return value
@@ -139,11 +139,17 @@ class SemanticCache:
             return chance == 1
         return Random(f"{self.rule.seed} {request.number} {request.text}").random() < chance  # noqa: S311
 
-    async def _learnt(self, entries: Entries, found: Found, similarity: float, value: Value) -> bool:
+    async def _learnt(
+        self, serving: Serving, entries: Entries, found: Found, similarity: float, value: Value
+    ) -> bool:
         """Compare an answer with an entry's, and write down what was seen; whether they are one."""
         rule = cast("Verified", self.rule)
         right = rule.equal(cast("Answers", value).text[0], cast("Answers", found.values[0]).text[0])
-        await entries.learn(found, lambda seen: rule.observed(similarity, seen, right))
+        learning = entries.learn(found, lambda seen: rule.observed(similarity, seen, right))
+        if self.write == "behind":
+            serving.beside(learning)
+        else:
+            await learning
         return right
 
     async def _guarded(self, request: Request, go_on: Next) -> str:

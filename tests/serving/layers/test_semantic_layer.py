@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -181,3 +182,30 @@ def test_a_look_up_that_waits_for_a_core_has_waited_for_a_core(store):
     assert rows["semantic"].tolist() == ["miss", "hit", "hit", "hit", "hit"]
     assert rows["queue_ms"].tolist()[1:] == [0.0, 1000.0, 2000.0, 3000.0]
     assert rows["ms[lookup]"].tolist()[1:] == [1000.0] * 4
+
+
+@dataclass(frozen=True)
+class Late:
+    """A storage that takes its time to write."""
+
+    inner: Any = field(default_factory=Memory)
+
+    def open(self, space: str, serving: Any) -> Any:
+        state = self.inner.open(space, serving)
+        put = state.put
+
+        async def late(key: str, entry: Any) -> None:
+            await asyncio.sleep(3)
+            await put(key, entry)
+
+        state.put = late
+        return state
+
+
+@pytest.mark.parametrize(("write", "ms"), [("behind", 0.0), ("before", 3000.0)])
+def test_what_is_learnt_is_written_beside_the_answer_or_before_it_as_the_cache_says(store, write, ms):
+    layer = SemanticCache(rule=Verified(error=0.01, floor=0.5), storage=Late(), ttl=None, write=write)
+    asked_twice = [Arrival(APPLES, at=0.0), Arrival(APPLES, at=100.0)]
+    found = evalkit.replay(Service(dense(), (layer,)), small_dataset(), asked_twice, cost={}, store=store).per_request
+    assert found["semantic"].tolist() == ["miss", "explore"]
+    assert found["ms"].tolist()[1] == ms
