@@ -27,7 +27,7 @@ from evalkit.serving.costs import StatedCost
 from evalkit.serving.refused import Refused
 from evalkit.serving.request import Request
 from evalkit.serving.results.outcomes import Outcome, Replay
-from evalkit.serving.running import Running
+from evalkit.serving.running import Running, check_layers
 from evalkit.store import DiskStore
 from evalkit.types import Clock, Node, Origin, Store
 from evalkit.values import Answers
@@ -101,6 +101,7 @@ def replay(
         If work fails. A call of a model that fails and a request that is refused are outcomes, not errors.
     """
     service = service if isinstance(service, Service) else Service(service)
+    check_layers(service.layers)
     if clock not in ("virtual", "wall") or cores < 1 or cores != int(cores):
         raise InputError(f"replay: clock is 'virtual' or 'wall' and cores at least 1, not {clock!r} and {cores}")
     if cost is not None and clock == "wall":

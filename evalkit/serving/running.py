@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -94,8 +95,6 @@ class Running:
         self._around, self._embedding, self.calling = self._start(service.layers)
 
     def _start(self, layers: Sequence[Layer]) -> tuple[dict[Digest, Named], Named, Named]:
-        _check_fields(layers)
-        _check_order(layers)
         by_place: dict[str, Named] = {}
         names: Counter[str] = Counter()
         for layer in layers:
@@ -203,12 +202,25 @@ def _kept(kept: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any
     return found
 
 
+def check_layers(layers: Sequence[Layer]) -> None:
+    """Refuse layers that cannot be, alone or in their order, before any work is done.
+
+    Raises
+    ------
+    InputError
+    """
+    _check_fields(layers)
+    _check_order(layers)
+
+
 def _check_fields(layers: Sequence[Layer]) -> None:
-    """Refuse a word that a layer does not know, where it was made in Python; a spec's were looked at when read."""
+    """Refuse a word that a layer does not know, and a number that is none: nothing else is that without bounds."""
     for layer in layers:
         kind = type(layer)
         for name, declared in get_type_hints(kind).items():
             given: Any = getattr(layer, name, None)
+            if isinstance(given, float) and not math.isfinite(given):
+                raise InputError(f"{kind.__name__}: {name} is {given}; give a finite number")
             several = get_origin(declared) is tuple and isinstance(given, tuple)
             words, hint = (given, get_args(declared)[0]) if several else ([given], declared)
             if get_origin(hint) is Literal and (unknown := [word for word in words if word not in get_args(hint)]):

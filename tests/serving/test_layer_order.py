@@ -158,3 +158,9 @@ def test_what_a_leader_got_in_need_is_kept_by_no_follower_either(store):
     arrivals = [Arrival("red apples", at=at) for at in (0.0, 0.0, 10.0)]
     found = replay(Service(dense(), layers), small_dataset(), arrivals, cost={}, store=store).per_request
     assert found["cache[answer]"].tolist() == ["miss"] * 3
+
+
+@pytest.mark.parametrize("layer", [lambda: TimeLimit(seconds=float("inf")), lambda: Retry(backoff=float("inf"))])
+def test_a_number_without_bounds_is_refused_by_name(store, layer):
+    with pytest.raises(InputError, match=r"^(TimeLimit: seconds|Retry: backoff) is inf; give a finite number$"):
+        replay(Service(keywords(), (layer(),)), small_dataset(), cost={}, store=store)
