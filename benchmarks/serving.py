@@ -51,13 +51,10 @@ from evalkit.types import QUERY, Clock
 from evalkit.values import Answer, Answers, Prompt, Queries, Value
 
 ROOT = Path(__file__).parents[1]
-TRACE = ROOT.parent / "shared" / "data" / "azure-llm-trace" / "conv.csv"
 LAYERS, LAYERS_US, LAYERS_TIMES = 6, 100.0, 5.0
 REQUESTS, USERS, CPU_S, FASTER = 100_000, 50, 30.0, 100.0
 ASKED, WITHIN, CORES_BUSY = 2_000, 0.1, 0.5
 CHATTING = Profile(0.35, 0.0, 0.004, jitter_first=0.25, jitter_rate=0.2)
-HOUR, LOADED, FAULTS, KB_A_REQUEST = 3_600.0, 100, 0.05, 8.0
-AT_ONCE = 64
 
 
 def main() -> int:

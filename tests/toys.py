@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import re
 import signal
 import time
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from evalkit.datasets.rows import Row
 from evalkit.forms import conforms
 from evalkit.stages import BM25, Dense, FixedTokens, Hybrid, Whole
 from evalkit.stages.rerank.base import BestFirst, at_most
+from evalkit.testing.words import HashedWords, words
 from evalkit.types import Node, Retriever
 from evalkit.values import Answer, Chunks, Prompt, Queries, Rankings, Vectors
 from evalkit.variants import components
@@ -37,39 +36,6 @@ KILL_AFTER = "TOYS_KILL_AFTER"
 
 RETRIEVERS = ", ".join(sorted(name for name, part in components().items() if conforms(part, Retriever)))
 """What errors list where a retriever is needed."""
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
-
-
-@dataclass(frozen=True)
-class HashedWords:
-    """Embeds a text as the hashed counts of its first words."""
-
-    dimensions: int = 64
-    max_length: int = 40
-
-    version: ClassVar[int] = 1
-    stage: ClassVar[str] = "embed"
-    row_exact: ClassVar[bool] = True
-    row_wise: ClassVar[bool] = True
-
-    def __call__(self, texts: Chunks | Queries) -> Vectors:
-        return Vectors(self.encode(list(texts.searched if isinstance(texts, Chunks) else texts.text)))
-
-    def encode(self, texts: list[str]) -> np.ndarray:
-        vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        for i, text in enumerate(texts):
-            for word in words(text)[: self.max_length]:
-                vectors[i, zlib.crc32(word.encode()) % self.dimensions] += 1
-            if not vectors[i].any():
-                vectors[i, 0] = 1
-            vectors[i] /= np.linalg.norm(vectors[i])
-        return vectors
-
-    def tokens(self, texts: list[str]) -> np.ndarray:
-        return np.array([len(words(text)) for text in texts], dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,7 @@ def test_composed_latency_is_that_of_the_whole_but_for_what_no_stage_books(tiny,
         index="query", columns="metric", values="value", observed=True
     )
     stages = table[[name for name in table if name.startswith("ms[")]].sum(axis=1)
+    assert np.median(stages / table["ms"]) > 0.5  # what no stage books is the smaller part, even of toys
     for name, text in zip(tiny.queries.id, tiny.queries.text, strict=True):
         ms = composed.set_index("text").loc[text, "ms"]
         assert ms == pytest.approx(stages[name], abs=1e-6)

@@ -112,8 +112,7 @@ class ConversationHistory:
 
     def _entry(self, messages: tuple[str, ...], request: Request, now: float) -> Entry:
         value = json.dumps(messages, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        tags = (f"tenant:{request.tenant}", f"user:{hashed(request.tenant, request.user)}")
-        return Entry(value, now, self.ttl, tags, str(request.number))
+        return Entry(value, now, self.ttl, by=str(request.number))
 
 
 async def _written(state: State, key: str, entry: Entry, done: Callable[[], None]) -> None:

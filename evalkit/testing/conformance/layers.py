@@ -7,23 +7,20 @@ import inspect
 import logging
 import re
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, get_args
 
-import numpy as np
-
 from evalkit.calls import Call, CallFailed
-from evalkit.columns import Array
 from evalkit.served import Place
 from evalkit.serving import Arrival, Outcome, Replay, replay
 from evalkit.stages import BM25, Dense, Hybrid, Whole
 from evalkit.store import DiskStore
 from evalkit.testing.corpus import tiny_dataset
+from evalkit.testing.words import HashedWords
 from evalkit.types import Clock
-from evalkit.values import Answer, Chunks, Prompt, Queries, Vectors
+from evalkit.values import Answer, Prompt
 from evalkit.variants import Service, Variant
 
 _COSTS = {"embed": 0.01, "search": 0.02, "fuse": 0.001, "assemble": 0.001}
@@ -132,7 +129,7 @@ class _Runs:
     """Replays of one service; each is run twice, and must come out the same."""
 
     def __init__(self, layer: Any, store: DiskStore) -> None:
-        retrieve = Hybrid(Dense(_Words(), k=3), BM25(k=3), k=2)
+        retrieve = Hybrid(Dense(HashedWords(), k=3), BM25(k=3), k=2)
         self.service = Service(Variant(chunk=Whole(), retrieve=retrieve, generate=_Reader()), (layer,))
         self.store, self.name = store, type(layer).__name__
         self.calls: list[_Called] = []
@@ -204,32 +201,3 @@ class _Reader:
             raise CallFailed("the model is overloaded", Call("", seconds=1.0, stop="529 overloaded_error"))
         first = prompt.passages[0].split(". ")[0] if prompt.passages else "hello"
         return Answer(f"{first} (sample {sample})", prompt.sources[:1])
-
-
-@dataclass(frozen=True)
-class _Words:
-    """Embeds a text as the hashed counts of its words."""
-
-    max_length: int = 100
-
-    version: ClassVar[int] = 1
-    stage: ClassVar[str] = "embed"
-    row_exact: ClassVar[bool] = True
-    row_wise: ClassVar[bool] = True
-
-    def __call__(self, texts: Chunks | Queries) -> Vectors:
-        """Embed a table of chunks or queries."""
-        return Vectors(self.encode(list(texts.searched if isinstance(texts, Chunks) else texts.text)))
-
-    def encode(self, texts: list[str]) -> Array:
-        """Embed plain texts: float32 of shape (n, 64)."""
-        vectors = np.full((len(texts), 64), 1e-3, dtype=np.float32)
-        for row, text in zip(vectors, texts, strict=True):
-            for word in re.findall(r"\w+", text.casefold()):
-                row[zlib.crc32(word.encode()) % 64] += 1
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors
-
-    def tokens(self, texts: list[str]) -> Array:
-        """Words of each text: int64 of shape (n,)."""
-        return np.array([len(text.split()) for text in texts], dtype=np.int64)
