@@ -213,19 +213,19 @@ def test_without_a_version_nothing_is_stored_and_the_identity_is_of_this_run_alo
     code = """
 from evalkit import fingerprint
 from evalkit.stages import Custom
-print(fingerprint.digest(Custom("toys:words")), fingerprint.digest(Custom("toys:words", version="1")))
+print(*(fingerprint.digest(Custom("test_custom:by_words", version=version)) for version in (None, "1")))
 """
-    tests = Path(__file__).parents[1]
+    here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": f"{tests}:{tests.parent}"},
+        env={"PYTHONPATH": f"{here}:{here.parent}:{here.parents[1]}"},
         capture_output=True,
         text=True,
         check=True,
     )
     elsewhere, versioned = done.stdout.split()
-    assert elsewhere != fingerprint.digest(Custom(words))
-    assert versioned == fingerprint.digest(Custom(words, version="1"))
+    assert elsewhere != fingerprint.digest(Custom(by_words))
+    assert versioned == fingerprint.digest(Custom(by_words, version="1"))
 
 
 def test_with_a_version_the_identity_is_module_name_and_version():
