@@ -188,6 +188,27 @@ class ThresholdSweep:
         hit, wrong = self.hit[setting][known], self.wrong[setting][known]
         return Lookups(hit, hit & ~wrong, None, None if clusters is None else clusters[known])
 
+    def entries(self, setting: int) -> Array:
+        """Labels of what was given: requests with one label got one entry, and are right or wrong together.
+
+        Returns
+        -------
+        int64 array of shape (n,)
+            The maker's position; of a miss the request's own, which is the entry it makes.
+        """
+        own = np.arange(len(self.arrivals)) + len(self.precomputed)
+        return np.where(self.hit[setting], self.given_by[setting], own)
+
+    @cached_property
+    def conversations(self) -> Array:
+        """Labels of conversations: int64 of shape (n,). A request outside of one has its own."""
+        known: dict[tuple[str, str, str], int] = {}
+        labels = [
+            known.setdefault((a.tenant, a.user, a.conversation), i) if a.conversation else i
+            for i, a in enumerate(self.arrivals)
+        ]
+        return np.array(labels, dtype=np.int64)
+
     def kinds(self) -> tuple[str, ...]:
         """Kinds of requests, in order of their first."""
         return tuple(kind for kind in dict.fromkeys(a.kind for a in self.arrivals) if kind)
