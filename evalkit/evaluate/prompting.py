@@ -17,8 +17,8 @@ from evalkit.evaluate.nodes import Context, query_order, sources
 from evalkit.evaluate.plan import make_plan
 from evalkit.paths import store_dir
 from evalkit.store import DiskStore
-from evalkit.types import Generator, Store
-from evalkit.values import Answer, Prompt, Prompts, Queries
+from evalkit.types import Generator, Node, Store
+from evalkit.values import Answer, Prompt, Prompts, Queries, Value
 from evalkit.variants import Variant
 
 Conversation = tuple[str, ...]
@@ -52,6 +52,33 @@ def prompts(
     asked = _asked(traffic)
     if not all(text.strip() for text, _ in asked):
         raise InputError("prompts: a request of this traffic has no text; a trace of token counts makes no prompts")
+    made, rows = of_questions(variant.nodes()["prompt"], data, asked, store)
+    found = Prompt.rows(cast("Prompts", made))
+    return [found[row] for row in rows]
+
+
+def of_questions(
+    node: Node, data: Dataset, asked: Sequence[tuple[str, Conversation]], store: Store | None = None
+) -> tuple[Value, list[int]]:
+    """Work a node out for questions that are no queries of the data set; equal ones are asked once.
+
+    Parameters
+    ----------
+    node : Node
+    data : Dataset
+        Its documents are the corpus.
+    asked : sequence of (str, tuple of str)
+        Texts, and what was said before each.
+    store : Store, optional
+        Default: the project's.
+
+    Returns
+    -------
+    value : Value
+        A row a distinct question.
+    rows : list of int
+        Of each question that is asked.
+    """
     distinct = list(dict.fromkeys(asked))
     names = [f"{i:0{len(str(len(distinct)))}d}" for i in range(len(distinct))]
     queries = Queries(
@@ -59,12 +86,11 @@ def prompts(
     )
     store = store if store is not None else DiskStore(store_dir())
     given, context = replace(data, queries=queries, qrels={}, answers={}, attributes={}), Context(store)
-    node = variant.nodes()["prompt"]
-    done = execute(make_plan({"": {"prompt": node}}), sources(given, 0, store), context)
-    made = cast("Prompts", context.whole(done[node.recipe].blocks))
-    found = dict(zip(query_order(given, 0), Prompt.rows(made), strict=True))
-    by_asked = {one: found[name] for one, name in zip(distinct, names, strict=True)}
-    return [by_asked[one] for one in asked]
+    done = execute(make_plan({"": {"": node}}), sources(given, 0, store), context)
+    made = context.whole(done[node.recipe].blocks)
+    row_of = dict(zip(query_order(given, 0), range(len(names)), strict=True))
+    by_asked = {one: row_of[name] for one, name in zip(distinct, names, strict=True)}
+    return made, [by_asked[one] for one in asked]
 
 
 def ask(

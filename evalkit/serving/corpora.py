@@ -49,32 +49,56 @@ def corpora(
     InputError
         If an event names a document that the data set does not have.
     """
+    nodes = [node for node in nodes_of(ends).values() if not node.per_query]
+    return tuple(_made(nodes, version, store, seed) for version in versions(data, events))
+
+
+@dataclass(frozen=True)
+class Version:
+    """The documents from some time on.
+
+    Parameters
+    ----------
+    at : float
+        Seconds from the traffic's start.
+    changed : frozenset of str
+        Documents added, replaced or removed since the version before.
+    data : Dataset
+        With the documents that are there.
+    """
+
+    at: float
+    changed: frozenset[str]
+    data: Dataset
+
+
+def versions(data: Dataset, events: Sequence[Ingestion]) -> list[Version]:
+    """Return the corpus as it changes, in order of time; before the first event documents are there that none adds.
+
+    Raises
+    ------
+    InputError
+        If an event names a document that the data set does not have.
+    """
     known = set(data.documents.id)
     if unknown := sorted({name for e in events for name in (*e.added, *e.removed)} - known):
         raise InputError(f"replay: an event names the unknown document '{unknown[0]}'")
-    nodes = [node for node in nodes_of(ends).values() if not node.per_query]
     present = known - {name for event in events for name in event.added}
-    found = [_made(nodes, data, present, 0.0, frozenset(), store, seed)]
+    found = [Version(0.0, frozenset(), _with(data, present))]
     for event in sorted(events, key=lambda e: e.at):
         present = (present | set(event.added)) - set(event.removed)
-        changed = frozenset((*event.added, *event.removed))
-        found.append(_made(nodes, data, present, event.at, changed, store, seed))
-    return tuple(found)
+        found.append(Version(event.at, frozenset((*event.added, *event.removed)), _with(data, present)))
+    return found
 
 
-def _made(
-    nodes: Sequence[Node],
-    data: Dataset,
-    present: set[str],
-    at: float,
-    changed: frozenset[str],
-    store: Store,
-    seed: int,
-) -> Corpus:
+def _with(data: Dataset, present: set[str]) -> Dataset:
     rows = [i for i, name in enumerate(data.documents.id) if name in present]
-    documents = data.documents if len(rows) == len(data.documents) else data.documents.take(rows)
+    return data if len(rows) == len(data.documents) else replace(data, documents=data.documents.take(rows))
+
+
+def _made(nodes: Sequence[Node], version: Version, store: Store, seed: int) -> Corpus:
     context = Context(store)
     plan = make_plan({"": {node.recipe: node for node in nodes}})
-    done = execute(plan, sources(replace(data, documents=documents), seed, store), context)
+    done = execute(plan, sources(version.data, seed, store), context)
     ready = {node.recipe: context.whole(done[node.recipe].blocks) for node in nodes}
-    return Corpus(at, documents.digest, changed, ready)
+    return Corpus(version.at, version.data.documents.digest, version.changed, ready)

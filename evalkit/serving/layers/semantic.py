@@ -106,11 +106,11 @@ class SemanticCache:
 
     def needs(self, nodes: Mapping[Seam, Node]) -> tuple[Node, ...]:
         """Return the node of the questions' vectors."""
-        return (self._vector(nodes),)
+        return (self.vectors(nodes),)
 
     def start(self, serving: Serving) -> Handler:
         """Return the layer at work."""
-        vectors = self._vector(serving.nodes)
+        vectors = self.vectors(serving.nodes)
         make = partial(Graph, self.m, self.ef_construction, self.ef) if self.index == "hnsw" else Exact
         entries = Entries(kept := Kept(self, serving), serving, make)
 
@@ -160,7 +160,14 @@ class SemanticCache:
         prompt = cast("Prompts", await request.get(go_on.node.inputs[0]))
         return hashed(*sorted(set(prompt.sources.values)))
 
-    def _vector(self, nodes: Mapping[Seam, Node]) -> Node:
+    def vectors(self, nodes: Mapping[Seam, Node]) -> Node:
+        """Return the node of the questions' vectors, as `embedder` says.
+
+        Raises
+        ------
+        InputError
+            If there is no embedder, and the variant's retrieval embeds no question.
+        """
         if self.embedder is not None:
             return embedded(self.embedder, nodes["chunks"], QUERY)
         every = list(nodes["retrieve"].walk())

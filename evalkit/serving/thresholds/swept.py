@@ -145,22 +145,29 @@ class ThresholdSweep:
         ttl: float | Literal["any"] | None = "any",
         guard: Guard | Literal["any"] = "any",
     ) -> int:
-        """Return the position of the setting with a rule (a number is a cosine) and this TTL and guard.
+        """Return the position of the setting with a rule and this TTL and guard.
+
+        A number is a cosine, and means one up to rounding.
 
         Raises
         ------
         InputError
             If there is none, or more than one.
         """
-        rule = Threshold(float(threshold)) if isinstance(threshold, int | float) else threshold
+
+        def meant(rule: Threshold | Verified) -> bool:
+            if isinstance(threshold, Threshold | Verified):
+                return rule == threshold
+            return isinstance(rule, Threshold) and rule.measure == "cosine" and abs(rule.at - threshold) < 1e-9
+
         found = [
             i
             for i, one in enumerate(self.settings)
-            if one.rule == rule and guard in ("any", one.guard) and ttl in ("any", one.ttl)
+            if meant(one.rule) and guard in ("any", one.guard) and ttl in ("any", one.ttl)
         ]
         if len(found) != 1:
             raise InputError(
-                f"threshold sweep: {len(found)} settings with {rule}, ttl {ttl}, guard {guard}; "
+                f"threshold sweep: {len(found)} settings with {threshold}, ttl {ttl}, guard {guard}; "
                 f"name one of: {'; '.join(self.label(i) for i in range(len(self.settings))[:20])}"
             )
         return found[0]
