@@ -49,7 +49,7 @@ def prompts(
     traffic = traffic if traffic is not None else data.traffic
     if not len(traffic):
         raise InputError(f"prompts: data set {data.name} has no traffic; give some, or make it (generate_traffic)")
-    asked = _asked(traffic)
+    asked = conversations(traffic)
     if not all(text.strip() for text, _ in asked):
         raise InputError("prompts: a request of this traffic has no text; a trace of token counts makes no prompts")
     made, rows = of_questions(variant.nodes()["prompt"], data, asked, store)
@@ -124,8 +124,8 @@ def ask(
     return answer_all(Caller(generator, store, at_once=at_once), wanted, [])
 
 
-def _asked(traffic: Traffic) -> list[tuple[str, Conversation]]:
-    """Every request's text, and what was said before it in its conversation."""
+def conversations(traffic: Traffic) -> list[tuple[str, Conversation]]:
+    """Return every request's text, and what was said before it in its conversation, with the answers stated."""
     said: dict[str, list[str]] = defaultdict(list)
     found: list[tuple[str, Conversation]] = []
     for text, answer, conversation in zip(traffic.text, traffic.answer, traffic.conversation, strict=True):

@@ -1,6 +1,6 @@
 """Replay: how does it serve? Layers around the same nodes, one request at a time, on a clock."""
 
-from evalkit.serving.arrivals import Arrival, ClosedLoop
+from evalkit.serving.arrivals import Arrival, ClosedLoop, with_histories
 from evalkit.serving.cacheability import cacheability
 from evalkit.serving.clock import VirtualClock
 from evalkit.serving.costs import RecordedCost
@@ -17,9 +17,12 @@ from evalkit.serving.results.comparing import compare
 from evalkit.serving.results.outcomes import Outcome, Replay
 from evalkit.serving.results.stated import implied
 from evalkit.serving.results.targets import Targets
+from evalkit.serving.thresholds.sweep import threshold_sweep
+from evalkit.serving.thresholds.swept import Setting, ThresholdSweep
 
 __all__ = [
     "Arrival", "Cache", "Capacity", "Closed", "ClosedLoop", "HighestRate", "Invalidation", "Load", "Migration",
-    "Outcome", "Poisson", "Recorded", "RecordedCost", "Refused", "Replay", "Replays", "Targets", "VirtualClock",
-    "cacheability", "compare", "highest_rate", "implied", "replay", "run_load",
+    "Outcome", "Poisson", "Recorded", "RecordedCost", "Refused", "Replay", "Replays", "Setting", "Targets",
+    "ThresholdSweep", "VirtualClock", "cacheability", "compare", "highest_rate", "implied", "replay", "run_load",
+    "threshold_sweep", "with_histories",
 ]  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evalkit.datasets import Traffic
 from evalkit.errors import InputError
+from evalkit.evaluate.prompting import conversations
 
 _LAST = 1e10
 """Seconds, some three hundred years: later than that a float tells no microseconds."""
@@ -102,3 +103,14 @@ def arrivals_of(traffic: Traffic | Sequence[Arrival]) -> list[Arrival]:
     if not found:
         raise InputError("replay: no arrivals; give some, or None for every query of the data set")
     return found
+
+
+def with_histories(traffic: Traffic) -> list[Arrival]:
+    """Return recorded requests, the turns of a conversation each with what was said before, answers as recorded.
+
+    The answers are those that the traffic states; a service that keeps histories itself has its own in their place.
+    """
+    return [
+        replace(arrival, history=said)
+        for arrival, (_, said) in zip(arrivals_of(traffic), conversations(traffic), strict=True)
+    ]

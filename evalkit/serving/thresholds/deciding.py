@@ -222,7 +222,7 @@ class _Entries:
     def _ingest(self, changed: frozenset[str]) -> None:
         if self._until == "ingestion":
             self._made[:] = _NEVER
-        elif self._until == "ingestion touches it":
+        elif self._until == "ingestion touches it" and self._asked.tags:
             touched = np.array([bool(tags & changed) for tags in self._asked.tags])
             self._made[touched[self._maker] & (self._maker != MISS)] = _NEVER
 

@@ -54,7 +54,8 @@ def threshold_sweep(
         answers within a tenant, and after the same history; in recorded `Traffic` no request has a history (see
         `evalkit.serving.arrivals.with_histories`).
     thresholds : sequence of float, Threshold or Verified
-        Numbers are cosines. What a `Verified` rule learns from are `answers`.
+        Numbers are cosines, rounded to 12 places so that steps of 0.1 reach 1. What a `Verified` rule learns from are
+        `answers`.
     ttls : sequence of float or None, optional
         In seconds. Default: the cache's.
     guards : sequence of str, optional
@@ -121,7 +122,7 @@ def _settings(
     cache: SemanticCache,
 ) -> tuple[Setting, ...]:
     """Every combination, each checked as the cache that it stands for."""
-    rules = [t if isinstance(t, Threshold | Verified) else Threshold(float(t)) for t in thresholds]
+    rules = [t if isinstance(t, Threshold | Verified) else Threshold(round(float(t), 12)) for t in thresholds]
     every = [Setting(rule, ttl, guard) for guard in guards for ttl in ttls for rule in rules]
     for one in every:
         replace(cache, rule=one.rule, ttl=one.ttl, guard=one.guard)

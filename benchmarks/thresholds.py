@@ -1,0 +1,113 @@
+"""All thresholds in one pass, beside replaying each of them through the real layer.
+
+Run ``python benchmarks/thresholds.py [--requests N] [--replayed T ...]``. The traffic is a day of questions from
+`banking77` (77 intents, 13,083 questions), each in one of four phrasings, so that most texts are new and near others;
+arrivals are Poisson's, every call takes 0.55 s. The sweep decides 100 thresholds from 0.70 to 0.995. Replays go
+through `SemanticCache` on the virtual clock, its exact FAISS index included, at some of these thresholds; their mean
+time stands for the others. Every decision of a replayed threshold is compared with the sweep's. Both find the texts'
+vectors in the store, and the ratio is of whole times, vectors read included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from evalkit import Service, Variant
+from evalkit import replay as replayed
+from evalkit.datasets.dataset import Dataset
+from evalkit.serving.arrivals import Arrival
+from evalkit.serving.layers import SemanticCache
+from evalkit.serving.semantic import Threshold
+from evalkit.serving.thresholds.sweep import threshold_sweep
+from evalkit.stages import BM25, ONNX, Whole
+from evalkit.testing import tiny_dataset
+from evalkit.values import Answer, Prompt
+
+BANKING77 = Path(__file__).parents[2] / "shared" / "data" / "banking77"
+OPENINGS = ("{}", "Hello, {}", "{} Please help.", "Quick question: {}")
+THRESHOLDS = [round(0.70 + 0.295 * i / 99, 6) for i in range(100)]
+WANTED = 30.0
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Answers after a fixed time: what is compared is who is asked, not what is said."""
+
+    seconds: float
+
+    version: ClassVar[int] = 1
+    stage: ClassVar[str] = "generate"
+
+    async def __call__(self, prompt: Prompt, sample: int, clock: Any) -> Answer:
+        """Answer."""
+        await clock.sleep(self.seconds)
+        return Answer("An answer.", ())
+
+
+def traffic(requests: int, seed: int = 0) -> list[Arrival]:
+    """Return a day of questions: intents by Zipf's law, questions and phrasings of one alike."""
+    rows: dict[str, list[str]] = {}
+    for name in ("train.csv", "test.csv"):
+        with (BANKING77 / name).open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                rows.setdefault(row["category"], []).append(row["text"])
+    rng, intents = np.random.default_rng(seed), sorted(rows)
+    popularity = 1 / np.arange(1, len(intents) + 1)
+    drawn = rng.choice(len(intents), requests, p=popularity / popularity.sum())
+    times = np.cumsum(rng.exponential(86_400 / requests, requests))
+    found = []
+    for intent, at in zip(drawn.tolist(), times.tolist(), strict=True):
+        of = rows[intents[intent]]
+        text = OPENINGS[int(rng.integers(len(OPENINGS)))].format(of[int(rng.integers(len(of)))])
+        found.append(Arrival(text, at=at, intent=intents[intent]))
+    return found
+
+
+def main() -> int:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--replayed", type=float, nargs="*", default=[0.8, 0.9, 0.97])
+    given = parser.parse_args()
+    if not BANKING77.is_dir():
+        print(f"skipped: {BANKING77} is not there")
+        return 0
+    asked, embedder, seconds = traffic(given.requests), ONNX(precision="int8"), 0.55
+    data: Dataset = tiny_dataset()
+    cache = SemanticCache(embedder=embedder, guard="none", until="nothing")
+    variant = Variant(chunk=Whole(), retrieve=BM25(k=1), generate=Fixed(seconds))
+    thresholds = sorted({*THRESHOLDS, *given.replayed})
+    threshold_sweep(asked, [1.0], cache=cache, calls=seconds, variant=variant, data=data)  # vectors into the store
+    begun, cpu = time.perf_counter(), time.process_time()
+    sweep = threshold_sweep(asked, thresholds, cache=cache, calls=seconds, variant=variant, data=data)
+    swept, swept_cpu = time.perf_counter() - begun, time.process_time() - cpu
+    print(f"{len(asked):,} requests, {len({a.text for a in asked}):,} texts, {len(thresholds)} thresholds")
+    print(f"sweep: {swept:.1f} s, {swept_cpu:.1f} s of CPU")
+    differ, took = 0, []
+    for at in given.replayed:
+        service = Service(variant, (replace(cache, rule=Threshold(at)),))
+        begun, cpu = time.perf_counter(), time.process_time()
+        rows = replayed(service, data, asked, cost={}).per_request
+        took.append(time.process_time() - cpu)
+        makers = np.array([int(by) if hit else -1 for by, hit in zip(rows["made_by"], rows["hit"], strict=True)])
+        apart = int((makers != sweep.given_by[sweep.find(at)]).sum())
+        differ += apart
+        print(
+            f"replay at {at:g}: {time.perf_counter() - begun:.1f} s, {took[-1]:.1f} s of CPU, "
+            f"{(makers >= 0).mean():.1%} hits, {apart} decisions differ"
+        )
+    ratio = 100 * float(np.mean(took)) / (swept_cpu * 100 / len(thresholds))
+    print(f"100 thresholds, replayed / swept: {ratio:.0f} times the CPU (wanted: {WANTED:.0f})")
+    return int(differ > 0 or ratio < WANTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
