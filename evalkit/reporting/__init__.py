@@ -1,13 +1,15 @@
 """Reporting: results as figures, and as one page that explains itself."""
 
+from evalkit.reporting.factorial import factorial_effects
 from evalkit.reporting.figures import intervals, tradeoff
 from evalkit.reporting.html import write_report
 from evalkit.reporting.latency import stages, waterfall
+from evalkit.reporting.routers import router_curves
 from evalkit.reporting.serving import load_curves, traffic_timeline
 from evalkit.reporting.sweeps import sweep_lines
 from evalkit.reporting.ways import request_waterfall
 
 __all__ = [
-    "intervals", "load_curves", "request_waterfall", "stages", "sweep_lines", "tradeoff", "traffic_timeline",
-    "waterfall", "write_report",
+    "factorial_effects", "intervals", "load_curves", "request_waterfall", "router_curves", "stages", "sweep_lines",
+    "tradeoff", "traffic_timeline", "waterfall", "write_report",
 ]  # fmt: skip

@@ -14,15 +14,20 @@ from evalkit.serving.migration import Migration
 from evalkit.serving.refused import Refused
 from evalkit.serving.replay import replay
 from evalkit.serving.results.comparing import compare
+from evalkit.serving.results.factorial import Factorial, factorial
 from evalkit.serving.results.outcomes import Outcome, Replay
 from evalkit.serving.results.stated import implied
 from evalkit.serving.results.targets import Targets
+from evalkit.serving.routers.outcomes import RecordedOutcomes
+from evalkit.serving.routers.route_curves import RouteCurves, route_curves
+from evalkit.serving.routers.scores import AnswerChecks, AnswerWrong, GivenScores, StrongNeeded, WordTiers
 from evalkit.serving.thresholds.sweep import threshold_sweep
 from evalkit.serving.thresholds.swept import Setting, ThresholdSweep
 
 __all__ = [
-    "Arrival", "Cache", "Capacity", "Closed", "ClosedLoop", "HighestRate", "Invalidation", "Load", "Migration",
-    "Outcome", "Poisson", "Recorded", "RecordedCost", "Refused", "Replay", "Replays", "Setting", "Targets",
-    "ThresholdSweep", "VirtualClock", "cacheability", "compare", "highest_rate", "implied", "replay", "run_load",
-    "threshold_sweep", "with_histories",
+    "AnswerChecks", "AnswerWrong", "Arrival", "Cache", "Capacity", "Closed", "ClosedLoop", "Factorial",
+    "GivenScores", "HighestRate", "Invalidation", "Load", "Migration", "Outcome", "Poisson", "Recorded",
+    "RecordedCost", "RecordedOutcomes", "Refused", "Replay", "Replays", "RouteCurves", "Setting", "StrongNeeded",
+    "Targets", "ThresholdSweep", "VirtualClock", "WordTiers", "cacheability", "compare", "factorial",
+    "highest_rate", "implied", "replay", "route_curves", "run_load", "threshold_sweep", "with_histories",
 ]  # fmt: skip

@@ -8,14 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 from evalkit.errors import InputError
 from evalkit.llm.reading.words import stems
 from evalkit.metrics.grounding import Refusal, Supported
+from evalkit.serving.routers.judged import EXAMPLES, Encoder, JudgedAnswer, JudgedFile, WrongAnswers, facts_of
 from evalkit.values import Answer, Answers, Prompt, Prompts
 
-__all__ = ["Cites", "Grounded", "NoRefusal", "NotEmpty"]
+__all__ = ["Cites", "Grounded", "JudgedAnswer", "JudgedFile", "LikelyRight", "NoRefusal", "NotEmpty"]
 
 
 class AnswerCheck(Protocol):
@@ -124,6 +126,65 @@ class Grounded:
         else:
             found = Supported(self.ngram).score([answer.text], [[]], contexts=[prompt.passages])[0]
         return "" if found >= self.share or NoRefusal().fault(answer, prompt) else "not grounded"
+
+
+@dataclass(frozen=True)
+class LikelyRight:
+    """The answer looks like those that were right, by a logistic regression on judged answers.
+
+    It sees the answer's form (`evalkit.serving.routers.facts`: lengths, numbers, whether its sums hold, whether it
+    breaks off) and, where an embedder is named, its embedding. It learns when it is first asked, from the examples
+    alone. Without an embedder it takes some 50 microseconds; what an embedder takes is stated nowhere: a replay's
+    clock does not see it.
+
+    Parameters
+    ----------
+    examples : tuple of JudgedAnswer, or JudgedFile
+        Right ones and wrong ones, of the model whose answers are checked. Default: a beginning.
+    threshold : float
+        Probability of being wrong from which an answer does not pass. 0: none passes.
+    embedder : Encoder or None
+        None: the form alone.
+    c : float
+        Of the regression: the weight of the examples against the penalty.
+
+    References
+    ----------
+    Chen, Zaharia and Zou, *FrugalGPT*, TMLR 2024, where a small model scores answers so.
+    """
+
+    examples: tuple[JudgedAnswer, ...] | JudgedFile = EXAMPLES
+    threshold: float = 0.5
+    embedder: Encoder | None = None
+    c: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"LikelyRight: threshold is {self.threshold}; a probability lies between 0 and 1")
+        if not self.c > 0:
+            raise InputError(f"LikelyRight: c is {self.c}; it must be above 0")
+        if len({example.right for example in self.known}) < 2:
+            raise InputError("LikelyRight: examples of one kind; right ones and wrong ones are needed")
+
+    @property
+    def known(self) -> tuple[JudgedAnswer, ...]:
+        """The examples, read."""
+        return self.examples.examples if isinstance(self.examples, JudgedFile) else self.examples
+
+    @cached_property
+    def _learnt(self) -> WrongAnswers:
+        questions, texts = [one.question for one in self.known], [one.text for one in self.known]
+        vectors = None if self.embedder is None else self.embedder.encode(texts)
+        return WrongAnswers.learn(facts_of(questions, texts), vectors, [one.right for one in self.known], self.c)
+
+    def wrong(self, answer: Answer, prompt: Prompt) -> float:
+        """Return the estimated probability that an answer is wrong."""
+        vectors = None if self.embedder is None else self.embedder.encode([answer.text])
+        return float(self._learnt.chance(facts_of([prompt.question], [answer.text]), vectors)[0])
+
+    def fault(self, answer: Answer, prompt: Prompt) -> str:
+        """Return ``likely wrong`` or nothing."""
+        return "likely wrong" if self.wrong(answer, prompt) >= self.threshold else ""
 
 
 def overlap(text: str, prompt: Prompt) -> float:

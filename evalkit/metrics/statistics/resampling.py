@@ -92,12 +92,12 @@ def resampled_sums(columns: Floats, *, seed: int, resamples: int) -> Floats:
     whole, scale = fixed_point(columns)
     out = np.empty((resamples, columns.shape[1]))
     block = _BLOCK if columns.shape[1] <= _WIDE else _WIDE_BLOCK
-    for start, counts in _counts(columns.shape[0], seed, resamples, block):
+    for start, counts in resampled_counts(columns.shape[0], seed, resamples, block):
         out[start : start + counts.shape[0]] = counts @ whole
     return out * scale
 
 
-def _counts(n: int, seed: int, resamples: int, block: int) -> Iterator[tuple[int, Floats]]:
+def resampled_counts(n: int, seed: int, resamples: int, block: int) -> Iterator[tuple[int, Floats]]:
     """Yield multinomial counts, shape (some, n); the size of a block does not change them."""
     rng = np.random.default_rng([seed, n])
     rows = max(1, block // n)
