@@ -7,9 +7,10 @@ from evalkit.reporting.latency import stages, waterfall
 from evalkit.reporting.routers import router_curves
 from evalkit.reporting.serving import load_curves, traffic_timeline
 from evalkit.reporting.sweeps import sweep_lines
+from evalkit.reporting.switching import saving_bridge, saving_intervals
 from evalkit.reporting.ways import request_waterfall
 
 __all__ = [
-    "factorial_effects", "intervals", "load_curves", "request_waterfall", "router_curves", "stages", "sweep_lines",
-    "tradeoff", "traffic_timeline", "waterfall", "write_report",
+    "factorial_effects", "intervals", "load_curves", "request_waterfall", "router_curves", "saving_bridge",
+    "saving_intervals", "stages", "sweep_lines", "tradeoff", "traffic_timeline", "waterfall", "write_report",
 ]  # fmt: skip
