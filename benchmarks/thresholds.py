@@ -76,15 +76,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--replayed", type=float, nargs="*", default=[0.8, 0.9, 0.97])
-    given = parser.parse_args()
+    options = parser.parse_args()
     if not BANKING77.is_dir():
         print(f"skipped: {BANKING77} is not there")
         return 0
-    asked, embedder, seconds = traffic(given.requests), ONNX(precision="int8"), 0.55
+    asked, embedder, seconds = traffic(options.requests), ONNX(precision="int8"), 0.55
     data: Dataset = tiny_dataset()
     cache = SemanticCache(embedder=embedder, guard="none", until="nothing")
     variant = Variant(chunk=Whole(), retrieve=BM25(k=1), generate=Fixed(seconds))
-    thresholds = sorted({*THRESHOLDS, *given.replayed})
+    thresholds = sorted({*THRESHOLDS, *options.replayed})
     threshold_sweep(asked, [1.0], cache=cache, calls=seconds, variant=variant, data=data)  # vectors into the store
     begun, cpu = time.perf_counter(), time.process_time()
     sweep = threshold_sweep(asked, thresholds, cache=cache, calls=seconds, variant=variant, data=data)
@@ -92,7 +92,7 @@ def main() -> int:
     print(f"{len(asked):,} requests, {len({a.text for a in asked}):,} texts, {len(thresholds)} thresholds")
     print(f"sweep: {swept:.1f} s, {swept_cpu:.1f} s of CPU")
     differ, took = 0, []
-    for at in given.replayed:
+    for at in options.replayed:
         service = Service(variant, (replace(cache, rule=Threshold(at)),))
         begun, cpu = time.perf_counter(), time.process_time()
         rows = replayed(service, data, asked, cost={}).per_request
@@ -103,6 +103,16 @@ def main() -> int:
         print(
             f"replay at {at:g}: {time.perf_counter() - begun:.1f} s, {took[-1]:.1f} s of CPU, "
             f"{(makers >= 0).mean():.1%} hits, {apart} decisions differ"
+        )
+    at_once = threshold_sweep(asked, [0.8, 0.9, 0.97], cache=cache, calls=0.0, variant=variant, data=data)
+    for late in (0.55, 5.0, 20.0):
+        other = threshold_sweep(asked, [0.8, 0.9, 0.97], cache=cache, calls=late, variant=variant, data=data)
+        hits = (other.hit != at_once.hit).mean(axis=1)
+        given_by = (other.given_by != at_once.given_by).mean(axis=1)
+        print(
+            f"answers there after {late:g} s, not at once: hit or miss changes for "
+            f"{', '.join(f'{share:.2%}' for share in hits)} of requests at 0.8, 0.9, 0.97; "
+            f"whose answer is given for {', '.join(f'{share:.1%}' for share in given_by)}"
         )
     ratio = 100 * float(np.mean(took)) / (swept_cpu * 100 / len(thresholds))
     print(f"100 thresholds, replayed / swept: {ratio:.0f} times the CPU (wanted: {WANTED:.0f})")

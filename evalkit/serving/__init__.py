@@ -1,6 +1,6 @@
 """Replay: how does it serve? Layers around the same nodes, one request at a time, on a clock."""
 
-from evalkit.serving.arrivals import Arrival, ClosedLoop, with_histories
+from evalkit.serving.arrivals import Arrival, ClosedLoop, arrivals_of, with_histories
 from evalkit.serving.cacheability import cacheability
 from evalkit.serving.clock import VirtualClock
 from evalkit.serving.costs import RecordedCost
@@ -28,6 +28,6 @@ __all__ = [
     "AnswerChecks", "AnswerWrong", "Arrival", "Cache", "Capacity", "Closed", "ClosedLoop", "Factorial",
     "GivenScores", "HighestRate", "Invalidation", "Load", "Migration", "Outcome", "Poisson", "Recorded",
     "RecordedCost", "RecordedOutcomes", "Refused", "Replay", "Replays", "RouteCurves", "Setting", "StrongNeeded",
-    "Targets", "ThresholdSweep", "VirtualClock", "WordTiers", "cacheability", "compare", "factorial",
+    "Targets", "ThresholdSweep", "VirtualClock", "WordTiers", "arrivals_of", "cacheability", "compare", "factorial",
     "highest_rate", "implied", "replay", "route_curves", "run_load", "threshold_sweep", "with_histories",
 ]  # fmt: skip

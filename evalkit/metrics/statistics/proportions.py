@@ -65,8 +65,6 @@ def clustered_proportion_interval(events: ArrayLike, clusters: ArrayLike, *, lev
     Korn and Graubard, Confidence intervals for proportions with small expected number of positive counts
     estimated from survey data, Survey Methodology 1998.
     """
-    from scipy.stats import t
-
     happened, labels = np.asarray(events, dtype=np.float64), np.asarray(clusters)
     if happened.shape != labels.shape or happened.ndim != 1:
         raise MetricError(f"{happened.size} events for {labels.size} cluster labels; give one for each")
@@ -81,23 +79,30 @@ def clustered_proportion_interval(events: ArrayLike, clusters: ArrayLike, *, lev
     variance = 0.0
     if groups > 1:
         variance = groups / (groups - 1) * float(np.sum((sums - share * sizes) ** 2)) / n**2
-    effective = float(groups)
-    if variance > 0:
-        tail = (1 + level) / 2
-        shrink = (t.ppf(tail, n - 1) / t.ppf(tail, groups - 1)) ** 2
-        effective = min(float(n), share * (1 - share) / variance * float(shrink))
+    effective = effective_trials(share, variance, n, groups, level)
     low, high = beta_bounds(share * effective, effective, level)
     note = f"Korn-Graubard, {groups} clusters, {effective:.0f} effective trials"
     return Estimate(share, low, high, n, note, level)
 
 
+def effective_trials(share: float, variance: float, n: int, groups: int, level: float) -> float:
+    """Return how many independent trials say as much: at most `n`; the clusters where no variance is seen."""
+    from scipy.special import stdtrit
+
+    if variance <= 0:
+        return float(groups)
+    tail = (1 + level) / 2
+    shrink = (stdtrit(n - 1, tail) / stdtrit(groups - 1, tail)) ** 2
+    return min(float(n), share * (1 - share) / variance * float(shrink))
+
+
 def beta_bounds(events: float, n: float, level: float) -> tuple[float, float]:
     """Return the Clopper-Pearson bounds, for whole or effective numbers of trials."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # what scipy.stats calls, a hundred times quicker
 
     tail = (1 - level) / 2
-    low = float(beta.ppf(tail, events, n - events + 1)) if events > 0 else 0.0
-    high = float(beta.ppf(1 - tail, events + 1, n - events)) if events < n else 1.0
+    low = float(betaincinv(events, n - events + 1, tail)) if events > 0 else 0.0
+    high = float(betaincinv(events + 1, n - events, 1 - tail)) if events < n else 1.0
     return low, high
 
 
