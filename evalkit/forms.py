@@ -281,7 +281,8 @@ def plain_fields(value: Any, texts: tuple[type, ...] = ()) -> dict[str, Any]:
         if not _is_default(value, item):
             held = getattr(value, item.name)
             options = (hints[item.name], *typing.get_args(hints[item.name]))
-            alone = is_dataclass(held) and type(held) in options and not isinstance(held, texts)
+            classes = [option for option in options if is_dataclass(option)]
+            alone = classes == [type(held)] and not isinstance(held, texts)
             stated[item.name] = plain_fields(held, texts) if alone else plain(held, texts)
     return stated
 

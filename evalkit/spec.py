@@ -22,6 +22,8 @@ from evalkit.serving import checks, layers, routing, semantic, state
 from evalkit.serving.load import traffics
 from evalkit.serving.load.load import HighestRate, Load
 from evalkit.serving.results.targets import Targets
+from evalkit.serving.thresholds import halves
+from evalkit.serving.thresholds.certification import Certification, Steps
 from evalkit.sweep import Sweep
 from evalkit.variants import Service, Variant, components
 
@@ -29,9 +31,9 @@ from evalkit.variants import Service, Variant, components
 @cache
 def names() -> Mapping[str, Any]:
     """Return everything that a spec can name: components, layers, presets and the parts of an experiment."""
-    kinds = (Experiment, HighestRate, Load, Service, Sweep, Targets, Timing, Variant)
+    kinds = (Certification, Experiment, HighestRate, Load, Service, Steps, Sweep, Targets, Timing, Variant)
     parts = {kind.__name__: kind for kind in kinds}
-    modules = (checks, layers, routing, semantic, state, traffics, presets)
+    modules = (checks, halves, layers, routing, semantic, state, traffics, presets)
     above = {name: getattr(module, name) for module in modules for name in module.__all__}
     return {**components(), **above, **parts}
 
@@ -55,12 +57,27 @@ def load_replay(path: str | os.PathLike[str]) -> Load:
     InputErrors
         Every fault at once, each as ``file:line: key: what is wrong``.
     """
+    return cast("Load", _built(path, Load, "name, dataset, services and traffic"))
+
+
+def load_certification(path: str | os.PathLike[str]) -> Certification:
+    """Read a certification's spec from a YAML file.
+
+    Raises
+    ------
+    InputErrors
+        Every fault at once, each as ``file:line: key: what is wrong``.
+    """
+    return cast("Certification", _built(path, Certification, "name, dataset, variant and budget"))
+
+
+def _built(path: str | os.PathLike[str], kind: type, keys: str) -> Any:
     data, lines = _parse(_read(path), str(path))
-    reader = _reader(data, lines, str(path), "name, dataset, services and traffic")
-    load = build(data, Load, reader)
+    reader = _reader(data, lines, str(path), keys)
+    found = build(data, kind, reader)
     if reader.faults:
         raise InputErrors(list(dict.fromkeys(reader.faults)))
-    return cast("Load", load)
+    return found
 
 
 def stated(path: str | os.PathLike[str], key: str) -> tuple[Any, str]:

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evalkit.spec import load_experiment, load_replay
+from evalkit.spec import load_certification, load_experiment, load_replay
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SPECS = sorted((ROOT / "experiments").glob("*.yaml"))
 LOADS = [path for path in SPECS if "services" in yaml.safe_load(path.read_text(encoding="utf-8"))]
-EXPERIMENTS = [path for path in SPECS if path not in LOADS]
+CERTIFICATIONS = [path for path in SPECS if "thresholds" in yaml.safe_load(path.read_text(encoding="utf-8"))]
+EXPERIMENTS = [path for path in SPECS if path not in (*LOADS, *CERTIFICATIONS)]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEAVY = (
     "torch", "transformers", "sentence_transformers", "pandas", "scipy", "matplotlib", "dask", "faiss", "bm25s",
@@ -85,6 +86,13 @@ def test_every_load_loads_and_is_named_like_its_file(path):
     assert load.name == path.stem
     assert load.description
     assert len(load.services) > 1
+
+
+@pytest.mark.parametrize("path", CERTIFICATIONS, ids=lambda p: p.stem)
+def test_every_certification_loads_and_is_named_like_its_file(path):
+    certification = load_certification(path)
+    assert certification.name == path.stem
+    assert certification.description
 
 
 def test_there_are_experiments():

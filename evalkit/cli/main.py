@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from evalkit._version import __version__
 from evalkit.cli.cassette import add_cassette_commands, add_cassette_options, store_with_cassette
+from evalkit.cli.certify import add_certify_command
 from evalkit.cli.data import absent, read_data
 from evalkit.cli.fake_claude import add_fake_claude_command
 from evalkit.cli.profile import add_fit_profile_command
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add_cassette_options(run)
     add_fit_profile_command(commands, _say)
     add_replay_command(commands, _say, _near)
+    add_certify_command(commands, _say, _near)
     add_fake_claude_command(commands, _say)
     for command in (check, plan, run):
         command.add_argument("spec", type=Path, metavar="SPEC", help="an experiment's YAML file")

@@ -21,13 +21,18 @@ from evalkit.serving.results.targets import Targets
 from evalkit.serving.routers.outcomes import RecordedOutcomes
 from evalkit.serving.routers.route_curves import RouteCurves, route_curves
 from evalkit.serving.routers.scores import AnswerChecks, AnswerWrong, GivenScores, StrongNeeded, WordTiers
+from evalkit.serving.thresholds.certification import Certification, Steps
+from evalkit.serving.thresholds.certified import Certified
+from evalkit.serving.thresholds.halves import ByHash, BySplit, ByTime
+from evalkit.serving.thresholds.run import run_certification
 from evalkit.serving.thresholds.sweep import threshold_sweep
 from evalkit.serving.thresholds.swept import Setting, ThresholdSweep
 
 __all__ = [
-    "AnswerChecks", "AnswerWrong", "Arrival", "Cache", "Capacity", "Closed", "ClosedLoop", "Factorial",
-    "GivenScores", "HighestRate", "Invalidation", "Load", "Migration", "Outcome", "Poisson", "Recorded",
-    "RecordedCost", "RecordedOutcomes", "Refused", "Replay", "Replays", "RouteCurves", "Setting", "StrongNeeded",
-    "Targets", "ThresholdSweep", "VirtualClock", "WordTiers", "arrivals_of", "cacheability", "compare", "factorial",
-    "highest_rate", "implied", "replay", "route_curves", "run_load", "threshold_sweep", "with_histories",
+    "AnswerChecks", "AnswerWrong", "Arrival", "ByHash", "BySplit", "ByTime", "Cache", "Capacity", "Certification",
+    "Certified", "Closed", "ClosedLoop", "Factorial", "GivenScores", "HighestRate", "Invalidation", "Load",
+    "Migration", "Outcome", "Poisson", "Recorded", "RecordedCost", "RecordedOutcomes", "Refused", "Replay",
+    "Replays", "RouteCurves", "Setting", "Steps", "StrongNeeded", "Targets", "ThresholdSweep", "VirtualClock",
+    "WordTiers", "arrivals_of", "cacheability", "compare", "factorial", "highest_rate", "implied", "replay",
+    "route_curves", "run_certification", "run_load", "threshold_sweep", "with_histories",
 ]  # fmt: skip

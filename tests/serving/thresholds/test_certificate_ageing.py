@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,15 @@ from certified_worlds import World
 from scipy import stats
 
 from evalkit import InputError
+from evalkit.datasets import load_dataset
+from evalkit.datasets.generate import Day, generate_traffic
+from evalkit.serving.arrivals import arrivals_of
+from evalkit.serving.layers import SemanticCache
 from evalkit.serving.thresholds.ageing import age
 from evalkit.serving.thresholds.certificates import certify
+from evalkit.serving.thresholds.splits import by_split
+from evalkit.serving.thresholds.sweep import threshold_sweep
+from evalkit.testing.words import HashedWords
 
 N, WINDOWS = 6_000, 4
 WORLD = World(N, seed=5)
@@ -125,3 +133,41 @@ def test_what_does_not_fit_is_refused(certificate):
     other = replace(later, settings=(replace(later.settings[0], guard="none"),))
     with pytest.raises(InputError, match="0 settings"):
         age(certificate, other)
+
+
+@pytest.fixture(scope="module")
+def days():
+    """Two of the handbook's days and one with four times the traps; the day of each request, the split, the cache."""
+    data = replace(load_dataset(Path(__file__).parents[3] / "datasets" / "handbook"), events=())
+    drawn = [Day(), Day(), Day(trapped=0.45, paraphrased=0.3)]
+    made = [arrivals_of(generate_traffic(data, day, seed=seed)) for seed, day in enumerate(drawn, start=1)]
+    asked = [replace(a, at=a.at + 86_400 * k) for k, rows in enumerate(made) for a in rows]
+    cache = SemanticCache(embedder=HashedWords(), guard="none", until="nothing")
+    return asked, np.repeat([0, 1, 2], 6_000), by_split(asked, data), cache
+
+
+def test_what_the_handbook_certifies_holds_on_another_day_and_when_traps_come(days):
+    asked, day, split, cache = days
+    swept = threshold_sweep(asked, [0.8, 0.9, 0.95, 0.98], cache=cache)
+    first = day == 0
+    found = certify(swept, 0.03, dev=split.dev & first, test=split.test & first)
+    assert found.chosen.rule.at == 0.98
+    later = {"another day": split.test & (day == 1), "traps": split.test & (day == 2)}
+    aged = age(found, swept, later)
+    assert aged.table["verdict"].tolist() == ["holds", "holds"]
+    assert not len(aged.worse)
+    assert aged.table["hit_rate"].min() > 0.8
+
+
+def test_what_a_daring_threshold_does_when_traps_come_is_seen_and_the_traps_are_named(days):
+    asked, day, split, cache = days
+    swept, first = threshold_sweep(asked, [0.9], cache=cache), day == 0
+    found = certify(swept, 0.015, dev=split.dev & first, test=split.test & first)
+    assert not found.certified
+    later = {"another day": split.test & (day == 1), "traps": split.test & (day == 2)}
+    aged = age(found, swept, later)
+    assert aged.table["over"].tolist() == [False, True]
+    assert "more than the budget was wrong in traps" in str(aged)
+    pairs = aged.worse[aged.worse["by"] == "pair"]
+    near = [a.partition("!")[0] == g.partition("!")[0] for a, g in zip(pairs["asked"], pairs["given"], strict=True)]
+    assert near[0]
