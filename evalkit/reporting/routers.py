@@ -65,7 +65,7 @@ def router_curves(curves: RouteCurves, routers: Sequence[str] | None = None, *, 
         axes.set_title(f"{one.alone[0].quality.n:,} prompts of the {one.half}, thresholds from the other half")
         axes.margins(x=0.07)
         axes.set_xlabel("$ per 1,000 prompts")
-        axes.set_ylabel("quality (share of answers that are right), higher is better")
+        axes.set_ylabel("quality, higher is better")
         text = f"Quality against cost on {curves.outcomes.name}; bands are intervals of the difference to chance"
         figure.suptitle(title(text), x=0.01, ha="left")
         figure.legend(loc="outside lower left", ncols=2, fontsize=8.5)
