@@ -143,13 +143,17 @@ class Kept:
 
     async def find(self, key: str, request: Request) -> Found | None:
         """Return what is kept under a key, if it is alive, whole, and holds for the request's corpus."""
-        if self._current is None:
-            self._since.setdefault(request.corpus, frozenset())
+        self._begun(request)
         entry = await self.state.get(key)
         whole = _read_again(entry.value) if entry is not None and entry.alive(self._serving.now()) else None
         if entry is None or whole is None or not self._holds(entry, whole[0].get("corpus", ""), request.corpus):
             return None
         return Found(key, entry, *whole)
+
+    def _begun(self, request: Request) -> None:
+        """Take down the corpus from before any ingestion: changes are counted from it."""
+        if self._current is None:
+            self._since.setdefault(request.corpus, frozenset())
 
     async def give(self, request: Request, node: Node, found: Found, layer: str) -> Value:
         """Count a hit, say so in the request's row, and return the value.
@@ -194,6 +198,7 @@ class Kept:
         then : function
             Called when it is written, or could not be.
         """
+        self._begun(request)
         layer = self._layer
         if layer.ttl == 0 or (layer.only is not None and request.number >= 0):
             return False

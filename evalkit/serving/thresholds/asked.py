@@ -25,13 +25,13 @@ from evalkit.variants import Variant
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Requests in order of time, behind those whose answers were there before: m rows, the first `before` of them.
+    """Requests in order of arrival, behind those whose answers were there before: m rows, the first `before` of them.
 
     Parameters
     ----------
     before : int
     at : float64 array of shape (m,)
-        When the cache is asked, in seconds.
+        When the cache is asked, in seconds; nan: never.
     words : sequence of str
         What each asks.
     text : int64 array of shape (m,)
@@ -43,7 +43,7 @@ class Asked:
     seconds : float64 array of shape (m,)
         From when the cache is asked to when an answer that the model gives can be found in it.
     version : int64 array of shape (m,)
-        Of the corpus, when the cache is asked.
+        Of the corpus, when the request comes.
     changes : sequence of (float, frozenset of str)
         When documents came or went, and which.
     tags : sequence of frozenset of str
@@ -70,6 +70,7 @@ def prepare(
     precomputed: Sequence[Arrival],
     cache: SemanticCache,
     guards: Sequence[Guard],
+    lookups: Array,
     seconds: Array,
     answers: Sequence[str],
     *,
@@ -88,6 +89,8 @@ def prepare(
     cache : SemanticCache
         Its embedder; what ends an entry.
     guards : sequence of str
+    lookups : float64 array of shape (n,)
+        When the cache is asked for each request.
     seconds : float64 array of shape (n,)
         As in `Asked`, of the requests.
     answers : sequence of str
@@ -101,11 +104,11 @@ def prepare(
         If they are needed and not given.
     """
     rows = [*precomputed, *arrivals]
-    at = np.array([0.0] * len(precomputed) + [a.at for a in arrivals])
+    come = np.array([0.0] * len(precomputed) + [a.at for a in arrivals])
     data = data if data is not None else _NO_DOCUMENTS
     corpus = versions(data, events)
     changes = [(version.at, version.changed) for version in corpus[1:]]
-    version = np.searchsorted([at for at, _ in changes], at, side="right")
+    version = np.searchsorted([at for at, _ in changes], come, side="right")
     words = [row.text for row in rows]
     distinct = list(dict.fromkeys(words))
     place = {text: i for i, text in enumerate(distinct)}
@@ -127,7 +130,7 @@ def prepare(
     }
     return Asked(
         len(precomputed),
-        at,
+        np.concatenate([np.zeros(len(precomputed)), lookups]),
         words,
         np.array([place[text] for text in words], dtype=np.int64),
         _vectors(distinct, cache, variant, data, bool(changes), store),

@@ -65,14 +65,16 @@ def decide(
     for entries in guards:
         entries.fill()
     given = np.full((len(settings), len(asked.at) - asked.before), MISS, dtype=np.int32)
-    for start in range(asked.before, len(asked.at), _BLOCK):
-        block = range(start, min(start + _BLOCK, len(asked.at)))
-        texts = np.unique(asked.text[block.start : block.stop])
+    rows = asked.before + np.argsort(asked.at[asked.before :], kind="stable")
+    rows = rows[~np.isnan(asked.at[rows])]
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        texts = np.unique(asked.text[block])
         least = held.copy()
         least[texts] = lowest.min()
         among = np.flatnonzero(least < _NEVER)
         lists = near(asked.vectors, texts, among, least[among])
-        for row in block:
+        for row in block.tolist():
             for entries in guards:
                 given[entries.settings, row - asked.before] = entries.ask(row, lists[int(asked.text[row])])
         advance(len(block))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -64,7 +65,8 @@ def threshold_sweep(
         What all settings have in common: embedder, ``until``, ``only``. Default: `SemanticCache` with its defaults.
     calls : Replay, float or float array of shape (n,)
         Seconds from when the cache is asked to when an answer that the model gives can be found in it, and what that
-        costs. A replay of the same requests without the cache: recorded, for each request its own.
+        costs. A replay of the same requests without the cache: recorded, for each request its own. The cache is
+        then asked when the question's vector was there; seconds that are stated count from the arrival.
     variant : Variant, optional
         Whose retrieval's embedder the cache uses where it names none, and whose prompts say what an answer rests on.
         Without it and without the cache's own embedder: `SentenceTransformer`.
@@ -73,7 +75,8 @@ def threshold_sweep(
     events : sequence of Ingestion
         Documents that come and go meanwhile, as for `replay`.
     precomputed : sequence of Arrival
-        Entries that are there from the beginning, in every setting.
+        Entries that are loaded before the traffic, in every setting. They are not asked: of two that are near each
+        other both are there, unlike of the ``warm`` requests of a replay, which may hit one another.
     answers : sequence of str, optional
         What the model says to each request. Default: what `calls` recorded, else the reference answer, or the
         intent where there is none.
@@ -91,8 +94,14 @@ def threshold_sweep(
     """
     arrivals = arrivals_of(traffic)
     cache = cache if cache is not None else SemanticCache()
-    if not len(thresholds):
-        raise InputError("threshold sweep: no thresholds; name some cosines, or rules")
+    offered: object = thresholds
+    if (
+        isinstance(offered, str)
+        or not isinstance(offered, Sequence | np.ndarray)
+        or not np.shape(offered)
+        or not len(offered)
+    ):
+        raise InputError("threshold sweep: no thresholds; name some cosines, or rules, in a list")
     if cache.at != "answer":
         raise InputError(
             "threshold sweep: the cache is at 'retrieve'; sweep one at 'answer', where hits can be wrong"
@@ -100,19 +109,23 @@ def threshold_sweep(
     settings = _settings(
         thresholds, [cache.ttl] if ttls is None else ttls, [cache.guard] if guards is None else guards, cache
     )
-    seconds, usd, said, origin = _recorded(calls, arrivals)
-    told = list(answers) if answers is not None else said or [a.answer if a.answer else a.intent for a in arrivals]
+    if not settings:
+        raise InputError("threshold sweep: no setting; give at least one threshold, TTL and guard")
+    made = _recorded(calls, arrivals, embeds=cache.embedder is None)
+    said = made.answers or [a.answer if a.answer else a.intent for a in arrivals]
+    told = said if answers is None else list(answers)
     if len(told) != len(arrivals):
         raise InputError(f"threshold sweep: {len(told)} answers for {len(arrivals)} requests; give one each")
     asked = prepare(
         arrivals, precomputed, cache, list(dict.fromkeys(s.guard for s in settings)),
-        np.where(np.isnan(seconds), np.inf, seconds),
+        made.lookups, np.where(made.failed, np.inf, made.seconds),
         [*(p.answer if p.answer else p.intent for p in precomputed), *told],
         variant=variant, data=data, events=events, store=store,
     )  # fmt: skip
     with progress("thresholds", total=len(arrivals)) as bar:
         given = decide(asked, settings, until=cache.until, keeps=cache.only is None, advance=bar.update)
-    return ThresholdSweep(arrivals, settings, given, tuple(precomputed), seconds, usd, origin)
+    seconds = np.where(made.failed, math.nan, made.seconds)
+    return ThresholdSweep(arrivals, settings, given, tuple(precomputed), seconds, made.usd, made.failed, made.origin)
 
 
 def _settings(
@@ -122,28 +135,58 @@ def _settings(
     cache: SemanticCache,
 ) -> tuple[Setting, ...]:
     """Every combination, each checked as the cache that it stands for."""
-    rules = [t if isinstance(t, Threshold | Verified) else Threshold(round(float(t), 12)) for t in thresholds]
+    rules = [t if isinstance(t, Threshold | Verified) else _threshold(t) for t in thresholds]
     every = [Setting(rule, ttl, guard) for guard in guards for ttl in ttls for rule in rules]
     for one in every:
         replace(cache, rule=one.rule, ttl=one.ttl, guard=one.guard)
     return tuple(dict.fromkeys(every))
 
 
-def _recorded(calls: Replay | ArrayLike, arrivals: Sequence[Arrival]) -> tuple[Array, Array, list[str], Origin]:
-    """Return seconds, dollars and answers of every request's call, and where they come from."""
+def _threshold(at: object) -> Threshold:
+    try:
+        return Threshold(round(float(at), 12))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(f"threshold sweep: {at!r} is no threshold; give a cosine, or a rule") from None
+
+
+class _Calls(NamedTuple):
+    """What every request's call takes and costs, from when the cache would be asked; arrays of shape (n,)."""
+
+    lookups: Array
+    seconds: Array
+    usd: Array
+    failed: Array
+    answers: list[str]
+    origin: Origin
+
+
+def _recorded(calls: Replay | ArrayLike, arrivals: Sequence[Arrival], *, embeds: bool) -> _Calls:
+    """Read what the calls take. In a replay the cache would be asked when the question's vector is there."""
+    come = np.array([a.at for a in arrivals])
     if not isinstance(calls, Replay):
-        stated = np.asarray(calls, dtype=np.float64)
+        try:
+            stated = np.asarray(calls, dtype=np.float64)
+        except (TypeError, ValueError):
+            stated = np.full(1, math.nan)
         if stated.shape not in ((), (len(arrivals),)) or not (np.isfinite(stated) & (stated >= 0)).all():
             raise InputError(
                 f"threshold sweep: calls of shape {stated.shape} for {len(arrivals)} requests; give seconds from 0, "
-                "one for all or one for each"
+                "one for all or one for each, or a replay"
             )
-        return np.array(np.broadcast_to(stated, len(arrivals))), np.full(len(arrivals), math.nan), [], "modelled"
+        seconds = np.array(np.broadcast_to(stated, len(arrivals)))
+        unknown = np.full(len(arrivals), math.nan)
+        return _Calls(come, seconds, unknown, np.zeros(len(arrivals), dtype=np.bool_), [], "modelled")
     rows = calls.per_request
     if list(rows["text"]) != [a.text for a in arrivals]:
         raise InputError("threshold sweep: calls are of other requests; replay this traffic without the cache")
     if (rows["hit"] != "").any():
         raise InputError("threshold sweep: calls are of a replay with a cache; replay this traffic without it")
-    answered = (rows["outcome"] == "answered").to_numpy()  # what failed is never found in a cache
-    seconds = np.where(answered, rows["ms"].to_numpy() / 1e3, math.nan)
-    return seconds, rows["usd"].to_numpy(dtype=np.float64), list(rows["answer"]), calls.origin
+    failed = (rows["outcome"] != "answered").to_numpy()
+    lookups = come
+    if embeds:
+        ends = [[e.end for e in o.events if e.name == "embed" and e.kind == "work"] for o in calls.outcomes]
+        lookups = np.array([min(found, default=math.nan) - calls.start for found in ends])
+        lookups = np.where(np.isnan(lookups) & ~failed, come, lookups)  # nothing was embedded: one without documents
+    seconds = np.maximum(rows["ended"].to_numpy() - lookups, 0.0)
+    usd = rows["usd"].to_numpy(dtype=np.float64)
+    return _Calls(lookups, seconds, usd, failed, list(rows["answer"]), calls.origin)

@@ -63,6 +63,8 @@ class ThresholdSweep:
         Whose answers were there before the traffic.
     seconds, usd : float64 arrays of shape (n,)
         What the model's call of each request takes and costs, where it is asked; nan where nobody knows.
+    failed : bool array of shape (n,)
+        Whether the model's call gives no answer where it is made: it failed, was refused, or the user had left.
     origin : Origin
         Of the times and prices. Decisions are worked out from them, not measured.
     """
@@ -73,12 +75,15 @@ class ThresholdSweep:
     precomputed: tuple[Arrival, ...] = field(default=(), repr=False)
     seconds: Array = field(default_factory=lambda: np.empty(0), repr=False)
     usd: Array = field(default_factory=lambda: np.empty(0), repr=False)
+    failed: Array = field(default_factory=lambda: np.empty(0, dtype=np.bool_), repr=False)
     origin: Origin = "modelled"
 
     def __post_init__(self) -> None:
         for name in ("seconds", "usd"):
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, np.full(len(self.arrivals), math.nan))
+        if not len(self.failed):
+            object.__setattr__(self, "failed", np.zeros(len(self.arrivals), dtype=np.bool_))
 
     @property
     def makers(self) -> tuple[Arrival, ...]:
@@ -89,6 +94,11 @@ class ThresholdSweep:
     def hit(self) -> Array:
         """Whether a request is answered from the cache: bool of shape (s, n)."""
         return np.asarray(self.given_by != MISS)
+
+    @cached_property
+    def answered(self) -> Array:
+        """Whether a request gets an answer, from the cache or from the model: bool of shape (s, n)."""
+        return np.asarray(self.hit | ~self.failed)
 
     @cached_property
     def judged(self) -> Array:

@@ -12,6 +12,7 @@ from toys import HashedWords, SlowWords, count_calls, dense, hybrid, keywords, s
 
 import evalkit
 from evalkit import InputError, Service
+from evalkit.datasets.traffic import Ingestion
 from evalkit.serving import Arrival
 from evalkit.serving.keeping.invalidation import Invalidation
 from evalkit.serving.layers.semantic import SemanticCache
@@ -209,3 +210,13 @@ def test_what_is_learnt_is_written_beside_the_answer_or_before_it_as_the_cache_s
     found = evalkit.replay(Service(dense(), (layer,)), small_dataset(), asked_twice, cost={}, store=store).per_request
     assert found["semantic"].tolist() == ["miss", "explore"]
     assert found["ms"].tolist()[1] == ms
+
+
+def test_what_an_ingestion_does_not_touch_stays_though_nobody_had_looked_it_up_before(store):
+    cache = SemanticCache(guard="none", rule=Threshold(0.9))
+    arrivals = [Arrival("green pears", at=1.0), Arrival("green pears", at=30.0)]
+    news = [Ingestion(20.0, (), ("d4",))]
+    found = evalkit.replay(
+        Service(dense(k=1), (cache,)), small_dataset(), arrivals, events=news, cost={}, store=store
+    ).per_request
+    assert list(found["semantic"]) == ["miss", "hit"]

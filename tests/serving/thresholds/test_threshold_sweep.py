@@ -69,13 +69,16 @@ def traffics(draw: Any) -> list[Arrival]:
     until=st.sampled_from(["nothing", "ingestion", "ingestion touches it"]),
     changes=st.lists(st.tuples(st.floats(0, 200), st.sampled_from(["d1", "d2", "d3"])), max_size=3),
     seconds=st.sampled_from([0.1, 5.0, 40.0]),
+    embed=st.sampled_from([0.0, 0.7]),
 )
-def test_every_setting_decides_as_its_replay_does(shared_store, arrivals, rule, ttl, guard, until, changes, seconds):
+def test_every_setting_decides_as_its_replay_does(
+    shared_store, arrivals, rule, ttl, guard, until, changes, seconds, embed
+):
     data, variant, store = small_dataset(), dense(k=1, generate=FirstWord(seconds)), shared_store
     events = [
         Ingestion(at, (name,) if i % 2 else (), () if i % 2 else (name,)) for i, (at, name) in enumerate(changes)
     ]
-    given_ = {"cost": {}, "events": events, "store": store}
+    given_ = {"cost": {"embed": embed}, "events": events, "store": store}
     calls = replay(variant, data, arrivals, **given_)
     cache = SemanticCache(ttl=ttl, guard=guard, until=until)
     sweep = threshold_sweep(
@@ -153,6 +156,10 @@ def test_every_combination_of_threshold_ttl_and_guard_is_a_setting_that_can_be_n
     ("changes", "says"),
     [
         ({"thresholds": []}, "no thresholds"),
+        ({"thresholds": 0.9}, "no thresholds"),
+        ({"thresholds": ["near"]}, "'near' is no threshold"),
+        ({"ttls": []}, "no setting"),
+        ({"calls": "long"}, "or a replay"),
         ({"thresholds": [1.5]}, "Threshold: at is 1.5"),
         ({"ttls": [-1.0]}, "ttl is -1.0"),
         ({"guards": ["corpse"]}, "guard is 'corpse'"),
@@ -196,3 +203,33 @@ def test_turns_of_a_conversation_share_answers_only_after_the_same_words(store):
     without = swept(Traffic.of(rows), [0.99], store).given_by[0].tolist()
     assert with_them == [MISS, MISS, 0, 1, MISS]
     assert without == [MISS, MISS, 0, 1, 1]
+
+
+def test_of_two_that_are_equally_near_the_older_one_is_given(store):
+    arrivals = [Arrival(text, at=at) for text, at in (("red plums", 1.0), ("RED plums", 2.0), ("RED plums", 20.0))]
+    assert swept(arrivals, [0.5], store, calls=5.0).given_by[0].tolist() == [MISS, MISS, 0]
+    arrivals = [Arrival(t, at=at) for t, at in (("red plums", 1.0), ("RED plums", 2.0), ("red plums now", 20.0))]
+    assert swept(arrivals, [0.5], store, calls=[10.0, 1.0, 1.0]).given_by[0].tolist() == [MISS, MISS, 1]
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_the_cache_is_asked_when_the_vector_is_there(store, cores):
+    data, service = small_dataset(), dense(generate=FirstWord(1.0))
+    arrivals = [
+        Arrival(t, at=at) for t, at in (("red plums", 1.0), ("red plums", 3.4), ("blue", 4.0), ("red plums", 9.0))
+    ]
+    given_ = {"cost": {"embed": 0.5}, "cores": cores, "store": store}
+    calls = replay(service, data, arrivals, **given_)
+    layer = SemanticCache(rule=Threshold(0.9), ttl=None)
+    rows = replay(Service(service, (layer,)), data, arrivals, **given_).per_request
+    made = [int(by) if hit else MISS for by, hit in zip(rows["made_by"], rows["hit"], strict=True)]
+    sweep = swept(arrivals, [0.9], store, calls=calls, cache=SemanticCache(ttl=None), variant=service, data=data)
+    assert sweep.given_by[0].tolist() == made == [MISS, 0, MISS, 0]
+
+
+def test_requests_without_an_answer_are_no_answers(store):
+    data = small_dataset()
+    arrivals = [Arrival("red plums", at=10.0 * i, patience=1.0 if i < 2 else None) for i in range(4)]
+    calls = replay(dense(generate=FirstWord(2.0)), data, arrivals, cost={}, store=store)
+    sweep = swept(arrivals, [0.9], store, calls=calls, data=data)
+    assert sweep.answered.tolist() == [[False, False, True, True]]
