@@ -13,7 +13,7 @@ from evalkit.columns import Array
 from evalkit.errors import InputError
 from evalkit.serving.thresholds.bounding import Counted
 from evalkit.serving.thresholds.certificates import Certificate
-from evalkit.serving.thresholds.swept import ThresholdSweep
+from evalkit.serving.thresholds.swept import ThresholdSweep, same_requests
 from evalkit.serving.thresholds.tables import chosen as mask_of
 
 if TYPE_CHECKING:
@@ -108,10 +108,12 @@ def age(
     setting = sweep.find(rule.rule, ttl=rule.ttl, guard=rule.guard)
     mask = mask_of(sweep, where)
     parts = {label: mask & part for label, part in _windows(sweep, windows, mask).items()}
+    if not parts or any(np.sum(list(parts.values()), axis=0) > 1):
+        raise InputError("age: no window, or windows that share requests; give at least one, each its own requests")
     for label, part in parts.items():
         if not part.any():
             raise InputError(f"age: no request in window {label}; give fewer windows, or others")
-        if sweep is once and (part & certificate.dev).any():
+        if same_requests(sweep, once) and (part & certificate.dev).any():
             raise InputError(f"age: window {label} holds requests of dev; leave out what the setting was chosen on")
     rows = [
         _row(certificate, sweep, setting, label, part, k) for k, (label, part) in enumerate(parts.items(), start=1)
@@ -123,15 +125,15 @@ def age(
 
 def _windows(sweep: ThresholdSweep, windows: Windows, mask: Array) -> dict[str, Array]:
     if isinstance(windows, Mapping):
-        return {label: mask_of(sweep, part) for label, part in windows.items()}
-    if not isinstance(windows, int):
+        return {str(label): mask_of(sweep, part) for label, part in windows.items()}
+    if not isinstance(windows, int | float | np.number):
         return {str(k): mask_of(sweep, part) for k, part in enumerate(windows, start=1)}
-    if windows < 1 or not mask.any():
+    if windows != int(windows) or windows < 1 or not mask.any():
         raise InputError(f"age: {windows} windows of {int(mask.sum())} requests; give at least one of each")
     at = np.array([a.at for a in sweep.arrivals])
     start, end = at[mask].min(), at[mask].max()
     number = np.minimum((at - start) / max(end - start, 1e-9) * windows, windows - 1).astype(np.int64)
-    return {str(k + 1): mask & (number == k) for k in range(windows)}
+    return {str(k + 1): mask & (number == k) for k in range(int(windows))}
 
 
 def _row(

@@ -16,11 +16,10 @@ from evalkit.errors import InputError
 from evalkit.metrics import Estimate
 from evalkit.metrics.statistics import holm
 from evalkit.metrics.statistics.resampling import resampled_sums
-from evalkit.serving.arrivals import Arrival
 from evalkit.serving.layers.semantic import Guard
 from evalkit.serving.semantic.decisions import Threshold
 from evalkit.serving.thresholds.clusters import intents
-from evalkit.serving.thresholds.swept import ThresholdSweep
+from evalkit.serving.thresholds.swept import ThresholdSweep, same_requests
 from evalkit.serving.thresholds.tables import chosen
 
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ def compare_areas(
     import pandas as pd
 
     for name, other in others.items():
-        if [_asked(a) for a in other.sweep.arrivals] != [_asked(a) for a in base.sweep.arrivals]:
+        if not same_requests(other.sweep, base.sweep):
             raise InputError(f"compare_areas: '{name}' is of other traffic; sweep the same requests")
     curves = [base, *others.values()]
     sums = [_sums(curve.sweep, curve.settings, base.where, base.clusters) for curve in curves]
@@ -221,10 +220,6 @@ def compare_areas(
     clear = (found["p_corrected"] < 1 - level) & ((found["low"] > 0) | (found["high"] < 0))
     found["verdict"] = np.where(~clear, "inconclusive", np.where(found["difference"] > 0, "better", "worse"))
     return found
-
-
-def _asked(arrival: Arrival) -> tuple[float, str, str, str, str]:
-    return arrival.at, arrival.tenant, arrival.text, arrival.intent, arrival.answer
 
 
 def _sums(sweep: ThresholdSweep, settings: Sequence[int], where: Array, clusters: Array) -> Floats:

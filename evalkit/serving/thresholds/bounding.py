@@ -29,6 +29,7 @@ class Bounded:
     Parameters
     ----------
     requests, hits, wrong, unjudged : int
+        Requests that got an answer; those whose call failed are none.
         `unjudged` are hits of which nobody can say whether they were right.
     entries : int
         Distinct clusters among the hits: entries, or intents.
@@ -83,7 +84,7 @@ class Counted:
     def __init__(
         self, sweep: ThresholdSweep, setting: int, where: Array, *, of: Of = "answers", clusters: Clusters = "entry"
     ) -> None:
-        rows, self._of = np.flatnonzero(where), of
+        rows, self._of = np.flatnonzero(where & sweep.answered[setting]), of  # what got no answer got no right one
         self._hit, judged = sweep.hit[setting][rows], sweep.judged[setting][rows]
         self._labels = _labels(sweep, setting, clusters)[rows], sweep.conversations[rows]
         self._given = self._labels[0][self._hit], self._labels[1][self._hit]

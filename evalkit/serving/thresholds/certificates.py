@@ -12,7 +12,7 @@ from evalkit.serving.thresholds.bounding import Clusters, Of, check, required
 from evalkit.serving.thresholds.certifying import Asked, Design, by_kind, told
 from evalkit.serving.thresholds.certifying import on_dev as chosen
 from evalkit.serving.thresholds.certifying import on_test as judged
-from evalkit.serving.thresholds.swept import Setting, ThresholdSweep
+from evalkit.serving.thresholds.swept import Setting, ThresholdSweep, same_requests
 from evalkit.serving.thresholds.tables import chosen as mask_of
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Certificate:
 
     def __str__(self) -> str:
         """The verdict, in one line."""
-        what = f"{self.budget:.3g} of {self.of} wrong at {self.level:.0%} confidence"
+        what = f"{self.budget:.10g} of {self.of} wrong at {100 * self.level:.10g}% confidence"
         best, found = self.design, self.design.test
         if found is None:
             dev = f"the least bound on dev is {best.dev.high:.3g}, {best.label}, {best.dev.entries} entries given"
@@ -164,7 +164,8 @@ def certify(
     procedure*, Scandinavian Journal of Statistics 1979.
     """
     check(budget, level)
-    check(budget, dev_level if dev_level is not None else level)
+    if dev_level is not None and not 0.5 < dev_level < 1:
+        raise InputError(f"certificate: dev_level is {dev_level}; it is above 0.5 and below 1")
     if of not in ("answers", "hits") or clusters not in ("entry", "intent"):
         raise InputError(
             f"certificate: of is 'answers' or 'hits', clusters 'entry' or 'intent', not {of}, {clusters}"
@@ -185,7 +186,7 @@ def _masks(sweeps: Mapping[str, ThresholdSweep], dev: Array, test: Array) -> tup
         raise InputError("certificate: no sweep; give one, or several by label")
     first, *rest = sweeps.values()
     for other in rest:
-        if [(a.at, a.text) for a in other.arrivals] != [(a.at, a.text) for a in first.arrivals]:
+        if not same_requests(first, other):
             raise InputError("certificate: the sweeps are of different requests; sweep the same traffic")
     on_dev, on_test = mask_of(first, dev), mask_of(first, test)
     if both := int((on_dev & on_test).sum()):

@@ -159,7 +159,7 @@ def by_kind(
     traps = [kind for kind in kinds if kind.startswith("trap:")]
     named = ["all", *(k for k in kinds if k not in traps), *(["trap"] if len(traps) > 1 else []), *traps]
     rows = []
-    for kind in named:
+    for kind in dict.fromkeys(named):
         mask = where if kind == "all" else where & sweep.of_kind(kind)
         if mask.any():
             found = asked.counted(sweep, setting, mask).bounded(asked.level)

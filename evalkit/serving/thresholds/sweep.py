@@ -125,7 +125,7 @@ def threshold_sweep(
     with progress("thresholds", total=len(arrivals)) as bar:
         given = decide(asked, settings, until=cache.until, keeps=cache.only is None, advance=bar.update)
     seconds = np.where(made.failed, math.nan, made.seconds)
-    return ThresholdSweep(arrivals, settings, given, tuple(precomputed), seconds, made.usd, made.failed, made.origin)
+    return ThresholdSweep(arrivals, settings, given, tuple(precomputed), seconds, made.usd, made.origin, made.failed)
 
 
 def _settings(

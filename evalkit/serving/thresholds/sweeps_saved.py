@@ -11,6 +11,7 @@ import numpy as np
 
 from evalkit import fingerprint
 from evalkit.columns import Array
+from evalkit.errors import InputError
 from evalkit.forms import Reader, build, plain
 from evalkit.serving.arrivals import Arrival
 from evalkit.serving.semantic.decisions import Threshold, Verified
@@ -40,22 +41,30 @@ def digest_of(sweeps: Mapping[str, ThresholdSweep], split: Split) -> str:
     settings = [[label, sweep.origin, list(sweep.settings)] for label, sweep in sweeps.items()]
     asked = [[a.at, *(getattr(a, name) for name in _TEXTS), a.history] for a in first.arrivals]
     found = hashlib.blake2b(fingerprint.digest([settings, asked]).encode(), digest_size=16)
-    for array in (*split, *(a for s in sweeps.values() for a in (s.given_by, s.seconds, s.usd))):
+    for array in (*split, *(a for s in sweeps.values() for a in (s.given_by, s.seconds, s.usd, s.failed))):
         found.update(f"{array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
 
 
 def write(sweeps: Mapping[str, ThresholdSweep], split: Split, folder: Path) -> None:
-    """Write sweeps of the same requests as two Parquet files."""
+    """Write sweeps of the same requests as two Parquet files.
+
+    Raises
+    ------
+    InputError
+        If a sweep has precomputed entries, which are not kept.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     first = next(iter(sweeps.values()))
+    if any(sweep.precomputed for sweep in sweeps.values()):
+        raise InputError("certification: a sweep with precomputed entries is not saved; keep its tables")
     texts = {name: [getattr(a, name) for a in first.arrivals] for name in _TEXTS}
     requests = {
         "at": [a.at for a in first.arrivals], **texts,
         "history": pa.array([list(a.history) for a in first.arrivals], pa.list_(pa.string())),
-        "dev": split.dev, "test": split.test, "seconds": first.seconds, "usd": first.usd,
+        "dev": split.dev, "test": split.test, "seconds": first.seconds, "usd": first.usd, "failed": first.failed,
     }  # fmt: skip
     decisions = {
         f"{number}.{setting}": row
@@ -73,12 +82,15 @@ def read(told: Sequence[Mapping[str, Any]], folder: Path) -> tuple[dict[str, Thr
     requests, decisions = (pq.read_table(folder / name) for name in (REQUESTS, DECISIONS))
     rows = requests.select(["at", *_TEXTS, "history"]).to_pylist()
     arrivals = [Arrival(**{**row, "history": tuple(row["history"])}) for row in rows]
-    seconds, usd, dev, test = (requests[name].to_numpy() for name in ("seconds", "usd", "dev", "test"))
+    names = ("seconds", "usd", "failed", "dev", "test")
+    seconds, usd, failed, dev, test = (requests[name].to_numpy() for name in names)
     found = {}
     for number, one in enumerate(told):
         settings = tuple(_setting(said) for said in one["settings"])
         given = [cast("Array", decisions[f"{number}.{i}"].to_numpy()) for i in range(len(settings))]
-        found[one["label"]] = ThresholdSweep(arrivals, settings, np.stack(given), (), seconds, usd, one["origin"])
+        found[one["label"]] = ThresholdSweep(
+            arrivals, settings, np.stack(given), (), seconds, usd, one["origin"], failed
+        )
     return found, Split(dev, test)
 
 

@@ -63,10 +63,10 @@ class ThresholdSweep:
         Whose answers were there before the traffic.
     seconds, usd : float64 arrays of shape (n,)
         What the model's call of each request takes and costs, where it is asked; nan where nobody knows.
-    failed : bool array of shape (n,)
-        Whether the model's call gives no answer where it is made: it failed, was refused, or the user had left.
     origin : Origin
         Of the times and prices. Decisions are worked out from them, not measured.
+    failed : bool array of shape (n,)
+        Whether the model's call gives no answer where it is made: it failed, was refused, or the user had left.
     """
 
     arrivals: Sequence[Arrival] = field(repr=False)
@@ -75,8 +75,8 @@ class ThresholdSweep:
     precomputed: tuple[Arrival, ...] = field(default=(), repr=False)
     seconds: Array = field(default_factory=lambda: np.empty(0), repr=False)
     usd: Array = field(default_factory=lambda: np.empty(0), repr=False)
-    failed: Array = field(default_factory=lambda: np.empty(0, dtype=np.bool_), repr=False)
     origin: Origin = "modelled"
+    failed: Array = field(default_factory=lambda: np.empty(0, dtype=np.bool_), repr=False)
 
     def __post_init__(self) -> None:
         for name in ("seconds", "usd"):
@@ -102,7 +102,9 @@ class ThresholdSweep:
 
     @cached_property
     def judged(self) -> Array:
-        """Whether it can be said if what a request gets is right: bool of shape (s, n). Misses are, with an intent.
+        """Whether it can be said if what a request gets is right: bool of shape (s, n).
+
+        Misses are, with an intent and an answer.
 
         A hit is judged as in `evalkit.serving.results.scoring.judge`: by the intents of the two requests and by their
         reference answers.
@@ -112,7 +114,7 @@ class ThresholdSweep:
         of = np.maximum(self.given_by, 0)
         same = intent[of] == intent[None, len(self.precomputed) :]
         clear = ~same | (answered[of] == answered[None, len(self.precomputed) :])
-        return np.asarray(own[None] & (~self.hit | ((intent[of] >= 0) & clear)))
+        return np.asarray(own[None] & self.answered & (~self.hit | ((intent[of] >= 0) & clear)))
 
     @cached_property
     def wrong(self) -> Array:
@@ -227,9 +229,27 @@ class ThresholdSweep:
         return np.array(labels, dtype=np.int64)
 
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of requests, in order of their first."""
-        return tuple(kind for kind in dict.fromkeys(a.kind for a in self.arrivals) if kind)
+        """Kinds of requests, in order of their first.
+
+        Raises
+        ------
+        InputError
+            If one is called ``all``, which stands for all of them in tables.
+        """
+        found = tuple(kind for kind in dict.fromkeys(a.kind for a in self.arrivals) if kind)
+        if "all" in found:
+            raise InputError("threshold sweep: a kind of request is called 'all', as the row of all; rename it")
+        return found
 
     def of_kind(self, kind: str) -> Array:
         """Whether a request is of a kind, or of a kind of trap (``trap`` is all of them): bool of shape (n,)."""
         return np.array([kind in (a.kind, a.kind.partition(":")[0]) for a in self.arrivals], dtype=np.bool_)
+
+
+def same_requests(first: ThresholdSweep, second: ThresholdSweep) -> bool:
+    """Whether two sweeps are of the same traffic: who asked what when, and what was right."""
+    if first.arrivals is second.arrivals:
+        return True
+    names = ("at", "text", "user", "tenant", "conversation", "history", "intent", "answer", "kind")
+    one, other = ([[getattr(a, name) for name in names] for a in sweep.arrivals] for sweep in (first, second))
+    return one == other

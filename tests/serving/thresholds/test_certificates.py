@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from evalkit import InputError
+from evalkit.metrics.statistics.two_way import two_way_proportion_interval
 from evalkit.serving.semantic.decisions import Threshold, Verified
 from evalkit.serving.thresholds.bounding import Counted, needed
 from evalkit.serving.thresholds.certificates import by_kind, certify, required
@@ -156,15 +157,11 @@ def test_more_designs_need_more_evidence():
 def test_what_is_certified_has_a_bound_within_the_budget_and_what_is_not_has_none(rng):
     for share in (0.001, 0.004, 0.008):
         hits = np.concatenate([nested(rng, 2, rate) for rate in (0.3, 0.6, 0.9)])
-        sweeps = {
-            str(k): WORLD.sweep(
-                WORLD.bad("independent", share * (k + 1), rng), hits, guards=("corpus", "context", "none")
-            )
-            for k in range(2)
-        }  # fmt: skip
-        found = certify(sweeps, 0.01, dev=DEV, test=TEST, dev_level=0.6)
-        for one in found.designs:
-            assert one.certified == (one.test is not None and one.test.high <= 0.01)
+        for k in range(2):
+            bad = WORLD.bad("independent", share * (k + 1), rng)
+            sweep = WORLD.sweep(bad, hits, guards=("corpus", "context", "none"))
+            for one in certify(sweep, 0.01, dev=DEV, test=TEST, dev_level=0.6).designs:
+                assert one.certified == (one.test is not None and one.test.high <= 0.01)
 
 
 def test_an_unjudged_hit_counts_as_wrong_and_an_unlabelled_miss_as_right(rng):
@@ -278,3 +275,56 @@ def test_a_kind_that_never_hit_needs_so_many_requests_without_a_hit():
     assert needed(found, 0.01, "answers") >= required(0.01, 0.995)
     assert needed(Counted(sweep, 0, np.arange(N) < 10, of="hits").bounded(0.95), 0.01, "hits") == 299
     assert needed(Counted(sweep, 0, np.arange(N) < 400, of="hits").bounded(0.95), 0.01, "hits") == 401
+
+
+def test_a_request_without_an_answer_is_none_of_the_answers_served(rng):
+    hits, bad = nested(rng, 1), rng.random(N) < 0.03
+    sweep = WORLD.sweep(bad, hits)
+    failing = replace(sweep, failed=~hits[0] & (rng.random(N) < 0.9))
+    all_of_them, answered = (Counted(one, 0, TEST).bounded(0.95) for one in (sweep, failing))
+    assert answered.wrong == all_of_them.wrong
+    assert answered.requests == int((failing.answered[0] & TEST).sum()) < all_of_them.requests
+    assert answered.value > all_of_them.value
+    assert answered.high > all_of_them.high
+
+
+def test_the_bound_of_answers_is_that_of_wrong_hits_times_that_of_hits_each_with_its_part_of_the_error(rng):
+    hits, bad = nested(rng, 1), rng.random(N) < 0.03
+    sweep = WORLD.sweep(bad, hits)
+    found, given = Counted(sweep, 0, TEST).bounded(0.9), hits[0] & TEST
+    entries, talks = sweep.entries(0), sweep.conversations
+    wrong = two_way_proportion_interval(
+        sweep.wrong[0][given], entries[given], talks[given], level=1 - 0.1 * 0.9, side="upper", alike=True
+    )
+    rate = two_way_proportion_interval(hits[0][TEST], entries[TEST], talks[TEST], level=1 - 0.1 * 0.1, side="upper")
+    assert found.high == pytest.approx(wrong.high * rate.high)
+
+
+def test_kinds_are_bounded_at_the_level_that_is_corrected_for_the_designs_looked_at(rng):
+    hits = np.concatenate([nested(rng, 1), nested(rng, 1)])
+    sweep = WORLD.sweep(np.zeros(N, bool), hits, guards=("corpus", "none"))
+    found = certify(sweep, 0.05, dev=DEV, test=TEST)
+    assert sum(one.test is not None for one in found.designs) == 2
+    once = Counted(sweep, found.design.position, TEST)
+    assert found.kinds["high"][0] == pytest.approx(once.bounded(1 - 0.05 / 2).high)
+    assert found.kinds["high"][0] > once.bounded(0.95).high
+
+
+@pytest.mark.parametrize(("level", "words"), [(0.95, "95%"), (0.975, "97.5%"), (0.999, "99.9%")])
+def test_a_verdict_states_its_confidence_as_it_is(rng, level, words):
+    sweep = WORLD.sweep(np.zeros(N, bool), nested(rng, 1))
+    assert f"at {words} confidence" in str(certify(sweep, 0.05, dev=DEV, test=TEST, level=level))
+
+
+def test_sweeps_of_requests_with_other_labels_are_of_other_requests(rng):
+    sweep = WORLD.sweep(np.zeros(N, bool), nested(rng, 1))
+    other = replace(sweep, arrivals=[replace(a, intent="") for a in sweep.arrivals])
+    with pytest.raises(InputError, match="of different requests"):
+        certify({"a": sweep, "b": other}, 0.05, dev=DEV, test=TEST)
+
+
+def test_a_kind_called_all_is_refused(rng):
+    sweep = WORLD.sweep(np.zeros(N, bool), nested(rng, 1))
+    named = replace(sweep, arrivals=[replace(a, kind="all") for a in sweep.arrivals])
+    with pytest.raises(InputError, match="rename it"):
+        certify(named, 0.05, dev=DEV, test=TEST)

@@ -83,7 +83,7 @@ def test_the_interval_is_that_of_drawn_clusters() -> None:
         rows = np.concatenate([np.flatnonzero(labels == one) for one in picked])
         part = replace(
             sweep, arrivals=[sweep.arrivals[i] for i in rows], given_by=sweep.given_by[:, rows],
-            seconds=np.empty(0), usd=np.empty(0),
+            seconds=np.empty(0), usd=np.empty(0), failed=np.empty(0, dtype=np.bool_),
         )  # fmt: skip
         areas.append(threshold_curve(part, resamples=2).area.value)
     spread = np.std(areas)
