@@ -221,6 +221,26 @@ def test_what_is_no_design_is_refused():
             cells(noisy(5, 2), ("a",), clusters=np.arange(4))
 
 
+def test_an_unknown_way_to_promise_is_refused():
+    with pytest.raises(MetricError, match=r"^factorial: how is 'prod'; give 'sum' or 'product'$"):
+        promise(exactly(np.arange(8)), "prod")
+
+
+@pytest.mark.parametrize("level", [2, 1.0, 0.0, -0.5, math.nan])
+def test_a_level_that_is_none_is_refused_in_a_line(level):
+    for of in (effects, promise):
+        with pytest.raises(MetricError, match=rf"^factorial: level is {level}; it is between 0 and 1$"):
+            of(exactly(np.arange(8)), level=level)
+
+
+@pytest.mark.parametrize("cells", [cell_means, lambda v, f, **more: cell_quantiles(v, 0.5, f, **more)])
+def test_no_resamples_and_no_seed_are_refused_in_a_line(cells):
+    with pytest.raises(MetricError, match=r"^factorial: 0 resamples; give at least one$"):
+        cells(noisy(5, 2), ("a",), resamples=0)
+    with pytest.raises(MetricError, match=r"^factorial: seed is -1; give a whole number, 0 or more$"):
+        cells(noisy(5, 2), ("a",), seed=-1)
+
+
 def test_every_order_of_two_factors_gives_one_table():
     values = noisy(50, 4)
     seen = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cache, cached_property
 
 import numpy as np
@@ -110,12 +111,14 @@ class Billing:
     Raises
     ------
     InputError
-        If there is no prompt, traces are not of the same requests, or a model has no trace or no price.
+        If there is no prompt, traces are not of the same requests, a model has no trace or no price, the day is no
+        ISO date, or an output no whole number from 0 on.
     """
 
     def __init__(
         self, traces: Traces, models: Sequence[str], prices: Prices, output: Sequence[int] | None, day: str
     ) -> None:
+        _check_day(day)
         self.minima = {model: prices.of(model, day).minimum for model in models}
         self._price: Callable[[str, int], Price] = cache(lambda model, prompt: prices.of(model, day, prompt))
         self._sent = _of_models(traces, models)
@@ -125,6 +128,9 @@ class Billing:
             raise InputError("the trace is empty or not in order of time; give prompts as they were sent")
         if output is not None and len(output) != n:
             raise InputError(f"{len(output)} counts of output tokens for {n} prompts; give one each")
+        for i, count in enumerate(output if output is not None else ()):
+            if not (count >= 0 and count % 1 == 0):  # nan and infinity are neither
+                raise InputError(f"prompt {i} has {count} output tokens; give a whole number, 0 or more")
         self._output = output
         for model, trace in self._sent.items():
             if [one.at for one in trace] != self.at.tolist():
@@ -180,6 +186,16 @@ class Billing:
     @staticmethod
     def _marks(one: _Sent, placement: Placement) -> list[Mark]:
         return [(one.ends[part], ttl) for part, ttl in placement.marks if part in one.ends]
+
+
+def _check_day(day: str) -> None:
+    """Refuse what is not written as prices' days are, since days are compared as text."""
+    try:
+        known = not day or date.fromisoformat(day).isoformat() == day
+    except (TypeError, ValueError):
+        known = False
+    if not known:
+        raise InputError(f"day is {day!r}; give an ISO date such as '2026-10-07', or none for the newest prices")
 
 
 def _of_models(traces: Traces, models: Sequence[str]) -> dict[str, list[_Sent]]:

@@ -203,18 +203,6 @@ class Switching:
         bills = {"routed": self.routed, "as_if_shared": self.shared, "no_caching": self.uncached}
         return pd.DataFrame(columns | {name: bill.prompts for name, bill in bills.items()})
 
-    @property
-    def by_conversation(self) -> pd.DataFrame:
-        """A row a conversation: turns, switches, dollars of its prompts, and what switching cost; dearest first."""
-        table = self.per_request
-        table = table[table["conversation"] != ""]
-        found = table.groupby("conversation", sort=True).agg(
-            turns=("model", "size"), switches=("switched", "sum"), dollars=("routed", "sum"),
-            as_if_shared=("as_if_shared", "sum"),
-        )  # fmt: skip
-        found["switching"] = found["dollars"] - found["as_if_shared"]
-        return found.sort_values("switching", ascending=False, kind="stable")
-
     def blocks(self, seconds: float = HOUR) -> Array:
         """Return clusters for a bootstrap: int64 of shape (n,), the stretch of time in which a request comes.
 

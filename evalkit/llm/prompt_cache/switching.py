@@ -127,18 +127,21 @@ def plan_switching(
     Raises
     ------
     InputError
-        If there is not one model, conversation and output a prompt, the trace is empty or not in order of time, or a
-        model has no price.
+        If there is nothing to try, there is not one model, conversation and output a prompt, the trace is empty or
+        not in order of time, an output is no count, the day no date, or a model has no price.
     """
     models = sorted({*(model for choice in choices.values() for model in choice), *([baseline] if baseline else [])})
-    if not models:
+    if not choices or not models:
         raise InputError("no choice of models for any prompt; give a model for each")
+    if not placements:
+        raise InputError("no placement to try; give at least one, Placement() for no caching")
     billing = Billing(trace, models, prices, output, day)
     n = billing.at.size
     talks = tuple(conversation) if conversation is not None else ("",) * n
-    for what, given in {**choices, "conversation": talks}.items():
-        if len(given) != n:
-            raise InputError(f"'{what}' is given for {len(given)} requests, the trace has {n}; give one each")
+    sizes = {f"choice '{name}'": len(choice) for name, choice in choices.items()} | {"'conversation'": len(talks)}
+    for what, size in sizes.items():
+        if size != n:
+            raise InputError(f"{what} is given for {size} requests, the trace has {n}; give one each")
     plain = {model: billing.bill([model] * n, Placement()) for model in models}
     base = baseline or max(models, key=lambda model: (plain[model].dollars, model))
     uncached = {name: billing.bill(choice, Placement()) for name, choice in choices.items()}
@@ -163,9 +166,14 @@ def sticky(choice: Sequence[str], conversation: Sequence[str]) -> tuple[str, ...
     ----------
     choice, conversation : sequences of str
         Of each request in order of time; outside conversations (empty) nothing changes.
+
+    Raises
+    ------
+    InputError
+        If there are more of one than of the other.
     """
     first: dict[str, str] = {}
-    pairs = zip(choice, conversation, strict=True)
+    pairs = _paired("sticky", choice, conversation)
     return tuple(first.setdefault(talk, model) if talk else model for model, talk in pairs)
 
 
@@ -182,15 +190,26 @@ def escalating(choice: Sequence[str], conversation: Sequence[str], ladder: Seque
     Raises
     ------
     InputError
-        If a chosen model is not on it.
+        If there are more choices or more conversations, a model is on the ladder twice, or a chosen one is not on it.
     """
+    pairs = _paired("escalating", choice, conversation)
+    if twice := [model for i, model in enumerate(ladder) if model in ladder[:i]]:
+        raise InputError(f"escalating: the ladder {', '.join(ladder)} has {twice[0]} twice; name each model once")
     rung = {model: i for i, model in enumerate(ladder)}
     if unknown := sorted(set(choice) - set(rung)):
         raise InputError(f"escalating: {unknown[0]} is not on the ladder {', '.join(ladder)}; name it there")
     reached: dict[str, int] = {}
     found = []
-    for model, talk in zip(choice, conversation, strict=True):
+    for model, talk in pairs:
         step = max(rung[model], reached.get(talk, 0)) if talk else rung[model]
         reached[talk] = step
         found.append(ladder[step])
     return tuple(found)
+
+
+def _paired(what: str, choice: Sequence[str], conversation: Sequence[str]) -> list[tuple[str, str]]:
+    if len(choice) != len(conversation):
+        raise InputError(
+            f"{what}: {len(choice)} models for {len(conversation)} conversations; give one of each a request"
+        )
+    return list(zip(choice, conversation, strict=True))

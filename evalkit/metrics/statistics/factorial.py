@@ -13,12 +13,12 @@ order.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.metrics.base import Estimate
+from evalkit.metrics.base import Estimate, MetricError
 from evalkit.metrics.statistics.factorial_cells import (
     Cells,
     Term,
@@ -100,7 +100,13 @@ class Promise:
 
 
 def effects(cells: Cells, *, level: float = 0.95) -> tuple[Effect, ...]:
-    """Return all main effects and interactions, in standard order; p-values are corrected over them (Holm, 1979)."""
+    """Return all main effects and interactions, in standard order; p-values are corrected over them (Holm, 1979).
+
+    Raises
+    ------
+    MetricError
+        If `level` is not between 0 and 1.
+    """
     weights = contrasts(len(cells.factors))
     values, drawn = _rounded(weights, cells.value), _rounded(weights, cells.drawn)
     found = [combine(cells, float(values[i]), drawn[:, i], level) for i in range(len(weights))]
@@ -127,7 +133,14 @@ def promise(cells: Cells, how: How = "sum", *, level: float = 0.95) -> Promise:
         ratios compound, ``y0 * prod(yi / y0)``; undefined where y0 is 0. The difference of what was measured and the
         sum is the sum of all interactions as they are coded by 0 and 1; that of the logarithms goes with the product.
     level : float
+
+    Raises
+    ------
+    MetricError
+        If `how` is neither, or `level` is not between 0 and 1.
     """
+    if how not in get_args(How):
+        raise MetricError(f"factorial: how is {how!r}; give {' or '.join(map(repr, get_args(How)))}")
     alone = [1 << i for i in range(len(cells.factors))]
 
     def promised(values: Floats) -> Floats:

@@ -84,9 +84,9 @@ def cell_means(
     Raises
     ------
     MetricError
-        If a value is missing or not finite, or there is not one column a cell.
+        If a value is missing or not finite, there is not one column a cell, no resample, or a seed below 0.
     """
-    matrix = _checked(values, factors)
+    matrix = _checked(values, factors, seed, resamples)
     sums, sizes = by_cluster(matrix, clusters)
     drawn = resampled_sums(np.column_stack([sums, sizes]), seed=seed, resamples=resamples)
     means = column_sums(matrix) / len(matrix)
@@ -111,7 +111,7 @@ def cell_quantiles(
     """
     if not 0 <= q <= 1:
         raise MetricError(f"factorial: a quantile lies between 0 and 1, not {q!r}")
-    matrix = _checked(values, factors)
+    matrix = _checked(values, factors, seed, resamples)
     labels = np.arange(len(matrix)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
     if len(labels) != len(matrix):
         raise MetricError(f"factorial: {len(labels)} cluster labels for {len(matrix)} requests; give one for each")
@@ -144,7 +144,11 @@ def _reached(counts: NDArray[np.int64], upto: NDArray[np.int64], rank: NDArray[n
     return low
 
 
-def _checked(values: ArrayLike, factors: Sequence[str]) -> Floats:
+def _checked(values: ArrayLike, factors: Sequence[str], seed: int, resamples: int) -> Floats:
+    if resamples < 1:
+        raise MetricError(f"factorial: {resamples} resamples; give at least one")
+    if seed < 0:
+        raise MetricError(f"factorial: seed is {seed}; give a whole number, 0 or more")
     cells = len(standard_order(factors))
     matrix = finite_matrix(values)
     if matrix.shape[1] != cells:
@@ -169,7 +173,14 @@ def combine(cells: Cells, value: float, drawn: Floats, level: float = 0.95) -> t
     drawn : array of shape (resamples,)
         The same from ``cells.drawn``.
     level : float
+
+    Raises
+    ------
+    MetricError
+        If `level` is not between 0 and 1.
     """
+    if not 0 < level < 1:
+        raise MetricError(f"factorial: level is {level}; it is between 0 and 1")
     from scipy.stats import norm, t
 
     known = drawn[np.isfinite(drawn)]

@@ -54,7 +54,8 @@ class RecordedOutcomes:
     Raises
     ------
     InputError
-        If shapes differ, a number is out of range or not known, or models are not in order of cost.
+        If shapes differ, a model is named twice, a number is out of range or not known, or models are not in order of
+        cost.
     """
 
     name: str
@@ -71,6 +72,8 @@ class RecordedOutcomes:
         shape = (len(self.prompts), len(self.models))
         if min(shape) < 1 or shape[1] < 2:
             raise InputError(f"RecordedOutcomes: {shape[0]} prompts and {shape[1]} models; two models are needed")
+        if twice := [model for i, model in enumerate(self.models) if model in self.models[:i]]:
+            raise InputError(f"RecordedOutcomes: '{twice[0]}' is given twice; name each model once")
         if self.quality.shape != shape or self.usd.shape != shape:
             raise InputError(
                 f"RecordedOutcomes: quality {self.quality.shape} and usd {self.usd.shape}; both need shape {shape}"
@@ -154,11 +157,13 @@ class RecordedOutcomes:
         Raises
         ------
         InputError
-            If there is no such model, or `weak` is the dearer one.
+            If there is no such model, both are one, or `weak` is the dearer one.
         """
         for model in (weak, strong):
             if model not in self.models:
                 raise InputError(f"{self.name}: no outcomes of '{model}'{nearest(model, self.models)}")
+        if weak == strong:
+            raise InputError(f"{self.name}: '{weak}' against itself; name two models")
         pair = [self.models.index(weak), self.models.index(strong)]
         answers = tuple(tuple(row[j] for j in pair) for row in self.answers)
         given = self.passages if pair[0] == 0 else ()

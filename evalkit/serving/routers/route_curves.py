@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.errors import InputError
+from evalkit.errors import InputError, InputErrors
 from evalkit.metrics.base import Estimate
 from evalkit.metrics.statistics import mean_interval
 from evalkit.serving.routers.curves import Curve, Stakes
@@ -20,6 +20,8 @@ from evalkit.serving.routers.tuning import REPORTED, Routed, choose, report
 if TYPE_CHECKING:
     import pandas as pd
 
+LEAST_PROMPTS = 10
+"""Prompts of a half below which intervals of resamples say nothing."""
 _HALVES = ("second half", "first half")
 """What is reported: of the given order of halves, and with the two swapped."""
 
@@ -214,26 +216,34 @@ def route_curves(
 
     Raises
     ------
+    InputErrors
+        For every parameter that is out of range, and every router that is none.
     InputError
-        If there are more than two models, the strong one is not better on a half, or a score is not finite.
+        If there are more than two models or fewer than `LEAST_PROMPTS` prompts in a half, the strong model is not
+        better on a half, or a score is not finite.
 
     References
     ----------
     Ong et al., *RouteLLM: Learning to Route LLMs with Preference Data*, 2024 (PGR, APGR, CPT).
     """
-    if target is not None and budget is not None:
-        raise InputError("route_curves: both target and budget; give one of them")
-    target = 0.5 if target is None and budget is None else target
-    if target is not None and not 0 < target <= 1:
-        raise InputError(f"route_curves: target is {target}; it is a share of the gap, above 0 and at most 1")
+    faults = [*_faults(target, budget, seed, level), *_no_routers(routers, len(outcomes))]
     if not routers or resamples < 1 or points < 2:
-        raise InputError("route_curves: give at least one router, one resample and two points")
+        faults.append("give at least one router, one resample and two points")
+    if faults:
+        raise InputErrors([f"route_curves: {fault}" for fault in faults])
+    target = 0.5 if target is None and budget is None else target
     if len(outcomes.models) != 2:
         raise InputError(
             f"route_curves: outcomes of {len(outcomes.models)} models; choose two with outcomes.between(weak, strong)"
         )
     stakes = Stakes(*outcomes.quality.T.copy(), *outcomes.usd.T.copy())
     first = outcomes.parts(2, seed, "half") == 0
+    least = min(int(first.sum()), int((~first).sum()))
+    if least < LEAST_PROMPTS:
+        raise InputError(
+            f"route_curves: a half has {least} of the {len(outcomes)} prompts, too few to report on; "
+            f"record at least {2 * LEAST_PROMPTS} different prompts"
+        )
     reports = []
     for half, known in zip(_HALVES, (first, ~first), strict=True):
         tuned, told = np.flatnonzero(known), np.flatnonzero(~known)
@@ -248,6 +258,33 @@ def route_curves(
         found = report(curves, chosen, seed=seed, level=level, resamples=resamples, points=points)
         reports.append(RouteReport(half, len(tuned), found, _alone(outcomes, told, level, seed)))
     return RouteCurves(outcomes, (reports[0], reports[1]), target, budget, seed)
+
+
+def _faults(target: float | None, budget: float | None, seed: object, level: float) -> Iterator[str]:
+    if target is not None and budget is not None:
+        yield "both target and budget; give one of them"
+    if target is not None and not 0 < target <= 1:
+        yield f"target is {target}; it is a share of the gap, above 0 and at most 1"
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        yield f"seed is {seed}; give a whole number, 0 or more"
+    if not 0 < level < 1:
+        yield f"level is {level}; it is between 0 and 1"
+
+
+def _no_routers(routers: Mapping[str, RouterScore | NDArray[np.float64]], n: int) -> Iterator[str]:
+    for name, router in routers.items():
+        if not (_is_array(router) or (isinstance(router, RouterScore) and not isinstance(router, type))):
+            kind = type(router).__name__
+            yield f"'{name}' is no router; give a RouterScore or an array of shape ({n},), not {kind}"
+
+
+def _is_array(router: object) -> bool:
+    if not isinstance(router, np.ndarray | Sequence) or isinstance(router, str | bytes):
+        return False
+    try:
+        return np.ndim([float(value) for value in router]) == 1
+    except (TypeError, ValueError):
+        return False
 
 
 def _scores(

@@ -38,7 +38,7 @@ class Ageing:
     worse : DataFrame
         What wrong answers of all windows together are due to, the greatest rise first: ``by``, "kind" or "pair";
         ``kind`` of the request; ``asked`` and ``given`` intent (empty for a kind); ``wrong`` answers; ``per_1000``
-        requests now, and ``was`` when it was certified; ``rise``, the one less the other. What did not rise is not
+        answers now, and ``was`` when it was certified; ``rise``, the one less the other. What did not rise is not
         among them.
     """
 
@@ -125,11 +125,18 @@ def age(
 
 def _windows(sweep: ThresholdSweep, windows: Windows, mask: Array) -> dict[str, Array]:
     if isinstance(windows, Mapping):
-        return {str(label): mask_of(sweep, part) for label, part in windows.items()}
-    if not isinstance(windows, int | float | np.number):
-        return {str(k): mask_of(sweep, part) for k, part in enumerate(windows, start=1)}
-    if windows != int(windows) or windows < 1 or not mask.any():
-        raise InputError(f"age: {windows} windows of {int(mask.sum())} requests; give at least one of each")
+        labels = [str(label) for label in windows]
+        if len(set(labels)) < len(labels):
+            raise InputError(f"age: two windows of one label ({', '.join(labels)}); give each its own")
+        return {str(label): mask_of(sweep, part, f"window {label}") for label, part in windows.items()}
+    if isinstance(windows, list | tuple | np.ndarray):
+        return {str(k): mask_of(sweep, part, f"window {k}") for k, part in enumerate(windows, start=1)}
+    if not isinstance(windows, int | float | np.number) or isinstance(windows, bool):
+        raise InputError(f"age: windows is {windows!r}; give a number, or a bool array for each window")
+    if not (1 <= windows <= mask.sum() and windows == int(windows)):
+        raise InputError(
+            f"age: {windows} windows of {int(mask.sum())} requests; give a whole number, with a request for each"
+        )
     at = np.array([a.at for a in sweep.arrivals])
     start, end = at[mask].min(), at[mask].max()
     number = np.minimum((at - start) / max(end - start, 1e-9) * windows, windows - 1).astype(np.int64)
@@ -172,7 +179,8 @@ def _worse(now: Look, before: Look, certificate: Certificate) -> pd.DataFrame:
 
 def _trials(look: Look, certificate: Certificate) -> int:
     sweep, setting, where = look
-    return int(where.sum() if certificate.of == "answers" else (where & sweep.hit[setting]).sum())
+    among = sweep.answered if certificate.of == "answers" else sweep.hit
+    return int((where & among[setting]).sum())
 
 
 def _wrong(

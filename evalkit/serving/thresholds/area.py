@@ -18,7 +18,7 @@ from evalkit.metrics.statistics import holm
 from evalkit.metrics.statistics.resampling import resampled_sums
 from evalkit.serving.layers.semantic import Guard
 from evalkit.serving.semantic.decisions import Threshold
-from evalkit.serving.thresholds.clusters import intents
+from evalkit.serving.thresholds.clusters import check_draws, labels_of
 from evalkit.serving.thresholds.swept import ThresholdSweep, same_requests
 from evalkit.serving.thresholds.tables import chosen
 
@@ -113,8 +113,9 @@ def threshold_curve(
     """
     if not (0 < up_to <= 1 and 0 < budget <= 1):
         raise InputError(f"threshold_curve: up_to {up_to} and budget {budget} are shares, above 0 and up to 1")
+    check_draws("threshold_curve", seed=seed, level=level, resamples=resamples)
     settings, mask = settings_of(sweep, guard, ttl), chosen(sweep, where)
-    labels = intents(sweep) if clusters is None else np.asarray(clusters)
+    labels = labels_of(sweep, clusters, "threshold_curve")
     if not (sweep.judged[list(settings)] & mask).any(axis=1).all():
         raise InputError("threshold_curve: no request can be judged; give traffic with intents")
     sums = _sums(sweep, settings, mask, labels)
@@ -187,10 +188,11 @@ def compare_areas(
     Raises
     ------
     InputError
-        If the curves are of different traffic.
+        If the curves are of different traffic, or a number is out of range.
     """
     import pandas as pd
 
+    check_draws("compare_areas", seed=seed, level=level, resamples=resamples)
     for name, other in others.items():
         if not same_requests(other.sweep, base.sweep):
             raise InputError(f"compare_areas: '{name}' is of other traffic; sweep the same requests")

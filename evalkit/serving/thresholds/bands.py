@@ -11,7 +11,7 @@ from evalkit.columns import Array
 from evalkit.errors import InputError
 from evalkit.metrics.statistics.resampling import resampled_sums
 from evalkit.serving.thresholds.area import RESAMPLES
-from evalkit.serving.thresholds.clusters import intents
+from evalkit.serving.thresholds.clusters import check_draws, labels_of
 from evalkit.serving.thresholds.swept import ThresholdSweep
 from evalkit.serving.thresholds.tables import chosen, events, shares, spread, table
 
@@ -47,6 +47,11 @@ def banded_table(
         What is drawn together. Default: `intents`, which are the same under every setting.
     seed, resamples : int
 
+    Raises
+    ------
+    InputError
+        If there are fewer than two clusters, not one label a request, or a number is out of range.
+
     Returns
     -------
     DataFrame
@@ -58,9 +63,9 @@ def banded_table(
     Montiel Olea and Plagborg-Møller, *Simultaneous confidence bands: theory, implementation, and an application to
     SVARs*, Journal of Applied Econometrics 2019, algorithm 2.
     """
-    mask = chosen(sweep, where)
+    check_draws("banded_table", seed=seed, level=level, resamples=resamples)
+    mask, labels = chosen(sweep, where), labels_of(sweep, clusters, "banded_table")
     found = table(sweep, mask, lookup_s=lookup_s, level=level)
-    labels = intents(sweep) if clusters is None else np.asarray(clusters)
     single = simultaneous_level(sweep, mask, labels, seed=seed, resamples=resamples, level=level)
     rows = []
     for setting in range(len(sweep.settings)):
@@ -88,9 +93,11 @@ def simultaneous_level(
     Raises
     ------
     InputError
-        If there are fewer than two clusters.
+        If there are fewer than two clusters, not one label a request, or a number is out of range.
     """
-    codes = np.unique(clusters[where], return_inverse=True)[1]
+    check_draws("simultaneous_level", seed=seed, level=level, resamples=resamples)
+    labels = labels_of(sweep, clusters, "simultaneous_level")
+    codes = np.unique(labels[where], return_inverse=True)[1]
     groups = int(codes.max(initial=-1)) + 1
     if groups < 2:
         raise InputError("simultaneous_level: one cluster has no spread; give requests of several intents")

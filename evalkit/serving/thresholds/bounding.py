@@ -20,6 +20,8 @@ Verdict = Literal["holds", "broken", "too few to tell"]
 _OF_THE_HIT_RATE = 0.1
 """Share of the error that the hit rate's bound gets; it is known far better than the share of wrong hits."""
 _LEAST = 1e-12
+_FINEST = 1e-9
+"""Budgets and errors below it, or that near to 1, are lost in rounding."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,10 @@ def required(budget: float, level: float = 0.95) -> int:
         If budget or level are not above 0 and below 1.
     """
     check(budget, level)
+    return _required(budget, level)
+
+
+def _required(budget: float, level: float) -> int:
     return math.ceil(math.log(1 - level) / math.log1p(-budget) - 1e-9)
 
 
@@ -146,23 +152,30 @@ def needed(found: Bounded, budget: float, of: Of) -> int:
     """Return how many requests like these would show that the budget is met, if no answer to them was wrong.
 
     With as many hits, entries and conversations for each request as now. Where the share is one of hits and there is
-    none, nobody knows: more than there were, and at least as many as hits are required.
+    none, nobody knows: more than there were, and at least as many as hits are required. Likewise where no request got
+    an answer.
     """
     if of == "hits" and not found.hits:
-        return max(required(budget, found.level), found.requests + 1)
+        return max(_required(budget, found.level), found.requests + 1)
     part = 1.0 if of == "hits" else 1 - _OF_THE_HIT_RATE if found.hits else _OF_THE_HIT_RATE
     budget = budget / found.most_hits
     if budget >= 1:
         return 0
-    return math.ceil(required(budget, 1 - (1 - found.level) * part) * found.requests / found.independent)
+    trials = _required(budget, 1 - (1 - found.level) * part)
+    return math.ceil(trials * found.requests / found.independent) if found.independent else trials
 
 
-def check(budget: float, level: float) -> None:
-    """Refuse a budget or a level that is none."""
-    if not 0 < budget < 1:
-        raise InputError(f"certificate: budget is {budget}; it is a share of wrong answers, such as 0.01")
-    if not 0.5 < level < 1:
-        raise InputError(f"certificate: level is {level}; it is above 0.5 and below 1")
+def check(budget: float, level: float, name: str = "level") -> None:
+    """Refuse a budget or a level that is none, or that is lost in rounding; `name` is the level's."""
+    if not _FINEST <= budget <= 1 - _FINEST:
+        raise InputError(
+            f"certificate: budget is {budget}; it is a share of wrong answers, such as 0.01, "
+            f"and at least {_FINEST:g} from 0 and 1"
+        )
+    if not 0.5 < level <= 1 - _FINEST:
+        raise InputError(
+            f"certificate: {name} is {level}; it is above 0.5 and below 1, by {_FINEST:g} or more, such as 0.95"
+        )
 
 
 def _labels(sweep: ThresholdSweep, setting: int, clusters: Clusters) -> Array:

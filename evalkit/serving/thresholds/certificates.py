@@ -164,8 +164,8 @@ def certify(
     procedure*, Scandinavian Journal of Statistics 1979.
     """
     check(budget, level)
-    if dev_level is not None and not 0.5 < dev_level < 1:
-        raise InputError(f"certificate: dev_level is {dev_level}; it is above 0.5 and below 1")
+    if dev_level is not None:
+        check(budget, dev_level, "dev_level")
     if of not in ("answers", "hits") or clusters not in ("entry", "intent"):
         raise InputError(
             f"certificate: of is 'answers' or 'hits', clusters 'entry' or 'intent', not {of}, {clusters}"
@@ -188,7 +188,7 @@ def _masks(sweeps: Mapping[str, ThresholdSweep], dev: Array, test: Array) -> tup
     for other in rest:
         if not same_requests(first, other):
             raise InputError("certificate: the sweeps are of different requests; sweep the same traffic")
-    on_dev, on_test = mask_of(first, dev), mask_of(first, test)
+    on_dev, on_test = mask_of(first, dev, "dev"), mask_of(first, test, "test")
     if both := int((on_dev & on_test).sum()):
         raise InputError(f"certificate: {both} requests are in dev and in test; judge on others than you tune on")
     if not (on_dev.any() and on_test.any()):

@@ -24,7 +24,7 @@ from evalkit.store.folders import MANIFEST, FolderKind
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; a folder of another one is not read."""
 _KIND = "evalkit certification"
 _TABLES = ("settings.csv", "designs.csv", "kinds.csv", "confusions.csv", "entries.csv")
@@ -150,7 +150,8 @@ class Certified:
         Raises
         ------
         InputError
-            If it holds other things, or cannot be written.
+            If it holds other things, or cannot be written; or if a sweep has precomputed entries, or sweeps differ in
+            their calls.
         """
         target = (resolve(folder) if folder is not None else results_dir() / self.name).resolve()
         CERTIFICATIONS.replace(target, lambda part: self._write(part, plots or {}))

@@ -13,7 +13,7 @@ from evalkit.errors import InputError
 from evalkit.metrics import Estimate
 from evalkit.metrics.statistics import Comparison, clustered_proportion_interval, paired
 from evalkit.serving.semantic.decisions import Threshold, Verified
-from evalkit.serving.thresholds.clusters import intents
+from evalkit.serving.thresholds.clusters import check_draws, labels_of
 from evalkit.serving.thresholds.swept import ThresholdSweep
 from evalkit.serving.thresholds.tables import chosen
 
@@ -109,15 +109,18 @@ def at_equal_error(
     InputError
         If the setting is no verified one, there is no plain threshold beside it, or nothing can be judged.
     """
-    position = verified if isinstance(verified, int) else sweep.find(verified)
+    check_draws("at_equal_error", seed=seed, level=level)
+    position = int(verified) if isinstance(verified, int | np.integer) else sweep.find(verified)
+    if not 0 <= position < len(sweep.settings):
+        raise InputError(f"at_equal_error: no setting {position} among {len(sweep.settings)}; name a verified one")
     if not isinstance(sweep.settings[position].rule, Verified):
         raise InputError(f"at_equal_error: setting {position} is {sweep.label(position)}; name a verified one")
     plain = _beside(sweep, position)
     mask = chosen(sweep, where) & sweep.judged[[position, *plain]].all(axis=0)
-    labels = intents(sweep) if clusters is None else np.asarray(clusters)
+    labels = labels_of(sweep, clusters, "at_equal_error")
     parts: list[tuple[Literal["the same requests", "dev"], Array, Array]] = [("the same requests", mask, mask)]
     if dev is not None:
-        known = chosen(sweep, dev)
+        known = chosen(sweep, dev, "dev")
         parts.append(("dev", mask & known, mask & ~known))
     found = []
     for chosen_on, on, looked in parts:

@@ -79,7 +79,8 @@ def by_time(traffic: Traffic | Sequence[Arrival], *, dev: float = 0.5) -> Split:
         If nothing would be left on one side.
     """
     arrivals = arrivals_of(traffic)
-    n, cut = len(arrivals), round(dev * len(arrivals))
+    n = len(arrivals)
+    cut = round(dev * n) if 0 < dev < 1 else 0
     if not 0 < cut < n:
         raise InputError(f"by_time: {dev} of {n} requests leaves none on one side; give a share between 0 and 1")
     before = np.arange(n) < cut

@@ -52,7 +52,7 @@ def write(sweeps: Mapping[str, ThresholdSweep], split: Split, folder: Path) -> N
     Raises
     ------
     InputError
-        If a sweep has precomputed entries, which are not kept.
+        If a sweep has precomputed entries, which are not kept, or other calls than the first.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -60,11 +60,16 @@ def write(sweeps: Mapping[str, ThresholdSweep], split: Split, folder: Path) -> N
     first = next(iter(sweeps.values()))
     if any(sweep.precomputed for sweep in sweeps.values()):
         raise InputError("certification: a sweep with precomputed entries is not saved; keep its tables")
+    for name in ("seconds", "usd", "failed"):
+        rows = [np.asarray(getattr(sweep, name), dtype=np.float64) for sweep in sweeps.values()]
+        if not all(np.array_equal(rows[0], row, equal_nan=True) for row in rows):
+            raise InputError(f"certification: the sweeps differ in {name} of their calls; sweep with the same calls")
     texts = {name: [getattr(a, name) for a in first.arrivals] for name in _TEXTS}
     requests = {
         "at": [a.at for a in first.arrivals], **texts,
         "history": pa.array([list(a.history) for a in first.arrivals], pa.list_(pa.string())),
-        "dev": split.dev, "test": split.test, "seconds": first.seconds, "usd": first.usd, "failed": first.failed,
+        "dev": split.dev, "test": split.test, "seconds": first.seconds, "usd": first.usd,
+        "failed": first.failed,
     }  # fmt: skip
     decisions = {
         f"{number}.{setting}": row

@@ -56,10 +56,11 @@ def table(
 
         - ``setting`` (its position), ``label``, ``rule``, ``threshold`` (as a cosine; nan for `Verified`), ``ttl`` in
           seconds (infinite: for ever), ``guard``, ``kind``;
-        - counts: ``requests``, ``unjudged`` (nobody knows if what they got is right), ``hits``, and ``wrong`` and
-          ``stale`` ones among the judged;
-        - shares: ``hit_rate`` (of requests), ``valid_hit_rate`` (right hits) and ``served_wrong`` (wrong ones, both
-          of judged requests), ``wrong_share`` and ``stale_share`` (of judged hits);
+        - counts: ``requests``, ``unjudged`` (nobody knows if the answer they got is right), ``hits``, and ``wrong``
+          and ``stale`` ones among the judged;
+        - shares: ``hit_rate`` (of requests that got an answer: the others are in no share), ``valid_hit_rate`` (right
+          hits) and ``served_wrong`` (wrong ones, both of judged requests), ``wrong_share`` and ``stale_share`` (of
+          judged hits);
         - what hits saved, the calls in whose place they were given: ``saved_usd_per_1000`` requests, ``saved_usd`` in
           total, ``saved_ms`` a request, ``saved_s`` in total; and, with ``right_`` before them, of the hits that are
           known to be right. Nan where a price or time is not known;
@@ -91,8 +92,10 @@ def table(
     return pd.DataFrame(rows).assign(origin=sweep.origin)
 
 
-def chosen(sweep: ThresholdSweep, where: Array | None) -> Array:
+def chosen(sweep: ThresholdSweep, where: Array | None, name: str = "where") -> Array:
     """Return which requests are looked at: bool of shape (n,), all of them where nothing is said.
+
+    `name` is what an error calls `where`.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def chosen(sweep: ThresholdSweep, where: Array | None) -> Array:
     mask = np.asarray(where)
     if mask.shape != (len(sweep.arrivals),) or mask.dtype != np.bool_:
         raise InputError(
-            f"threshold sweep: where has shape {mask.shape} and type {mask.dtype}; "
+            f"threshold sweep: {name} has shape {mask.shape} and type {mask.dtype}; "
             f"give a bool for each of the {len(sweep.arrivals)} requests"
         )
     return mask
@@ -140,10 +143,11 @@ def shares(sweep: ThresholdSweep, setting: int, where: Array, level: float = 0.9
 
 def events(sweep: ThresholdSweep, setting: int, where: Array) -> dict[str, tuple[Array, Array]]:
     """Return what is counted for each share, and among what: two bool arrays, one element a request looked at."""
-    hit, judged, wrong, stale = (getattr(sweep, name)[setting][where] for name in ("hit", "judged", "wrong", "stale"))
+    names = ("hit", "answered", "judged", "wrong", "stale")
+    hit, answered, judged, wrong, stale = (getattr(sweep, name)[setting][where] for name in names)
     known = hit & judged
     return {
-        "hit_rate": (hit, np.ones_like(hit)), "valid_hit_rate": (known & ~wrong, judged),
+        "hit_rate": (hit, answered), "valid_hit_rate": (known & ~wrong, judged),
         "wrong_share": (wrong, known), "served_wrong": (wrong, judged), "stale_share": (stale, known),
     }  # fmt: skip
 
@@ -165,10 +169,10 @@ def _row(
     """Counts, shares and savings of one setting for some requests."""
     crossed = Crossed(sweep.entries(setting)[where], conversations)
     counted = events(sweep, setting, where)
-    (hit, _), (right, judged), (wrong, _) = (counted[n] for n in ("hit_rate", "valid_hit_rate", "wrong_share"))
+    (hit, answered), (right, judged), (wrong, _) = (counted[n] for n in SHARES[:3])
     found: dict[str, Any] = {
-        "requests": len(hit), "unjudged": int((~judged).sum()), "hits": int(hit.sum()), "wrong": int(wrong.sum()),
-        "stale": int(counted["stale_share"][0].sum()),
+        "requests": len(hit), "unjudged": int((answered & ~judged).sum()), "hits": int(hit.sum()),
+        "wrong": int(wrong.sum()), "stale": int(counted["stale_share"][0].sum()),
     }  # fmt: skip
     for name, share in _shares(sweep, setting, where, crossed, level).items():
         found |= spread(name, share)

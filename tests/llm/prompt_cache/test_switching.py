@@ -85,9 +85,6 @@ def test_the_history_of_a_conversation_is_written_again_after_a_switch_and_the_c
     assert (found.within.written, found.within.lost) == (2000 + 150, 2000 + 150)
     assert found.within.dollars == pytest.approx((2000 * (0.125 - 0.01) + 150 * (2.5 - 0.1)) / 1e6)
     assert found.loss == replace(found.within, requests=7, share=found.loss.share)
-    table = found.by_conversation
-    assert table.loc["t", ["turns", "switches"]].tolist() == [4, 2]
-    assert table.loc["t", "switching"] == pytest.approx(found.within.dollars)
 
 
 def test_a_sticky_conversation_pays_for_its_model_and_not_for_switching():
@@ -114,6 +111,20 @@ def test_what_stands_outside_conversations_is_neither_sticky_nor_escalated():
     assert escalating(given_, names, ["m", "n"]) == ("n", "m", "m", "n", "n", "m")
     with pytest.raises(InputError, match="escalating: n is not on the ladder m; name it there"):
         escalating(given_, names, ["m"])
+
+
+@pytest.mark.parametrize("pairs", [(["m"], ["a", "a"]), (["m", "m"], ["a"])])
+def test_a_choice_and_its_conversations_of_two_lengths_are_refused_in_a_line(pairs):
+    said = rf"{len(pairs[0])} models for {len(pairs[1])} conversations; give one of each a request$"
+    with pytest.raises(InputError, match=f"^sticky: {said}"):
+        sticky(*pairs)
+    with pytest.raises(InputError, match=f"^escalating: {said}"):
+        escalating(*pairs, ["m"])
+
+
+def test_a_ladder_has_a_model_once():
+    with pytest.raises(InputError, match=r"^escalating: the ladder m, n, m has m twice; name each model once$"):
+        escalating(["m"], ["a"], ["m", "n", "m"])
 
 
 # --- what routing and caching promise
@@ -365,16 +376,56 @@ def test_a_summary_says_what_switching_costs_and_what_is_cheaper():
         ([sent(0)], [HAIKU] * 2, {}, "is given for 2 requests, the trace has 1"),
         ([sent(0)], [HAIKU], {"conversation": []}, "'conversation' is given for 0 requests"),
         ([sent(0)], [HAIKU], {"output": [1, 2]}, "2 counts of output tokens for 1 prompts"),
+        ([sent(0)], [HAIKU], {"output": [-1]}, "prompt 0 has -1 output tokens; give a whole number, 0 or more"),
+        ([sent(0)] * 2, [HAIKU] * 2, {"output": [5, math.nan]}, "prompt 1 has nan output tokens"),
+        ([sent(0)], [HAIKU], {"output": [math.inf]}, "prompt 0 has inf output tokens"),
+        ([sent(0)], [HAIKU], {"output": [1.5]}, r"prompt 0 has 1\.5 output tokens"),
+        ([sent(0)], [HAIKU], {"day": "yesterday"}, "day is 'yesterday'; give an ISO date such as '2026-10-07'"),
+        ([sent(0)], [HAIKU], {"day": "20261007"}, "day is '20261007'"),
+        ([sent(0)], [HAIKU], {"day": "2026-02-30"}, "day is '2026-02-30'"),
         ([sent(0)], ["claude-haiku-55"], {}, "no price for model 'claude-haiku-55'; did you mean"),
         ([sent(1, began=0)], [HAIKU], {}, "before its prompt is sent"),
         ([sent(0), TracedPrompt(1.0, 1.0, "", (("docs", ()),))], [HAIKU] * 2, {}, "name all alike"),
     ],
-    ids=["nothing", "empty", "order", "too many", "conversations", "output", "price", "began", "parts"],
+    ids=[
+        "nothing",
+        "empty",
+        "order",
+        "too many",
+        "conversations",
+        "output",
+        "below 0",
+        "nan",
+        "inf",
+        "half",
+        "day",
+        "short day",
+        "no day",
+        "price",
+        "began",
+        "parts",
+    ],
 )
 def test_what_does_not_fit_together_is_refused_in_a_line(trace, choice, options, said):
     with pytest.raises(InputError, match=said) as refused:
         price_switching(trace, choice, SYSTEM, PRICES, **options)
     assert "\n" not in str(refused.value)
+
+
+def test_a_choice_may_be_called_conversation_and_is_checked_as_any_other():
+    with pytest.raises(
+        InputError, match=r"^choice 'conversation' is given for 2 requests, the trace has 1; give one"
+    ):
+        plan_switching([sent(0)], {"conversation": [HAIKU] * 2}, [SYSTEM], PRICES, conversation=["t"])
+    plan = plan_switching([sent(0)], {"conversation": [HAIKU]}, [SYSTEM], PRICES, conversation=["t"])
+    assert plan.of("conversation", system="5m").conversation == ("t",)
+
+
+def test_nothing_to_try_is_refused():
+    with pytest.raises(InputError, match=r"^no placement to try; give at least one, Placement\(\) for no caching$"):
+        plan_switching([sent(0)], {"a": [HAIKU]}, [], PRICES)
+    with pytest.raises(InputError, match="no choice of models for any prompt"):
+        plan_switching([sent(0)], {}, [SYSTEM], PRICES, baseline=HAIKU)
 
 
 def test_what_was_not_tried_is_refused():

@@ -92,6 +92,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         ({"answers": (("a",),)}, "an answer is missing"),
         ({"passages": ((), ())}, "passages"),
         ({"prompts": ()}, "0 prompts"),
+        ({"models": ("w", "w")}, "^RecordedOutcomes: 'w' is given twice; name each model once$"),
     ],
 )
 def test_outcomes_that_cannot_be_are_refused(change, said):
@@ -115,6 +116,8 @@ def test_two_of_several_models_are_chosen_by_name():
         three.between("a", "d")
     with pytest.raises(InputError, match="order of cost"):
         three.between("c", "a")
+    with pytest.raises(InputError, match=r"^x: 'a' against itself; name two models$"):
+        three.between("a", "a")
 
 
 class Priced(Echo):

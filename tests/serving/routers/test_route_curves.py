@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from outcomes_of import made
 
-from evalkit.errors import InputError
+from evalkit.errors import InputError, InputErrors
 from evalkit.metrics.statistics import holm
 from evalkit.serving.routers.outcomes import RecordedOutcomes
 from evalkit.serving.routers.route_curves import route_curves
@@ -160,6 +160,10 @@ def test_without_a_gap_there_is_nothing_to_recover():
         ({"target": 0.0}, "share of the gap"),
         ({"target": 0.5, "budget": 1.0}, "both target and budget"),
         ({"resamples": 0}, "one resample"),
+        ({"level": 1.2}, r"^route_curves: level is 1\.2; it is between 0 and 1$"),
+        ({"level": np.nan}, "level is nan"),
+        ({"seed": -1}, "^route_curves: seed is -1; give a whole number, 0 or more$"),
+        ({"seed": 0.5}, r"seed is 0\.5"),
     ],
 )
 def test_wrong_requests_are_refused(wrong, said):
@@ -170,6 +174,39 @@ def test_wrong_requests_are_refused(wrong, said):
         route_curves(outcomes, {"r": np.full(40, np.nan)}, **FEW)
     with pytest.raises(InputError, match="3 scores for 40 prompts"):
         route_curves(outcomes, {"r": GivenScores((1.0, 2.0, 3.0))}, **FEW)
+
+
+@pytest.mark.parametrize("wrong", [5, None, "scores", WordTiers, [None] * 40, np.zeros((40, 2)), np.float64(1)])
+def test_what_is_no_router_is_refused_in_a_line(wrong):
+    outcomes, score = made(40)
+    said = r"^route_curves: 'r' is no router; give a RouterScore or an array of shape \(40,\), not \w+$"
+    with pytest.raises(InputError, match=said):
+        route_curves(outcomes, {"good": score, "r": wrong}, **FEW)
+
+
+def test_all_that_is_wrong_with_a_request_is_told_at_once():
+    outcomes, _ = made(40)
+    with pytest.raises(InputErrors) as caught:
+        route_curves(outcomes, {"r": 5}, level=0.0, seed=-1)
+    assert [fault.split()[1] for fault in caught.value.faults] == ["seed", "level", "'r'"]
+
+
+@pytest.mark.parametrize(("n", "half"), [(1, 0), (8, 4), (19, 9)])
+def test_too_few_prompts_to_report_on_are_refused_with_what_to_do(n, half):
+    outcomes, score = made(n) if n > 1 else alone()
+    said = rf"^route_curves: a half has {half} of the {n} prompts, too few to report on; record at least 20"
+    with pytest.raises(InputError, match=said):
+        route_curves(outcomes, {"r": score}, **FEW)
+
+
+def alone():
+    usd, quality = np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]])
+    return RecordedOutcomes("x", ("w", "s"), ("q",), (("a", "b"),), quality, usd), np.zeros(1)
+
+
+def test_ten_prompts_in_each_half_are_reported_on():
+    outcomes, score = made(20, seed=1, gap=0.4)
+    assert route_curves(outcomes, {"r": score}, **FEW).table["n"].tolist() == [10]
 
 
 def test_on_recorded_answers_of_two_models_the_word_rules_do_not_beat_chance_and_a_learnt_cascade_does(needs_shared):

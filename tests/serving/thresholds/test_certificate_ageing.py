@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_refused(certificate):
         age(certificate, later, 0)
     with pytest.raises(InputError, match="no request in window empty"):
         age(certificate, later, {"empty": np.zeros(N, bool)})
-    with pytest.raises(InputError, match="where has shape"):
+    with pytest.raises(InputError, match="window 1 has shape"):
         age(certificate, later, [np.ones(3, bool)])
     other = replace(later, settings=(replace(later.settings[0], guard="none"),))
     with pytest.raises(InputError, match="0 settings"):
@@ -171,3 +171,44 @@ def test_what_a_daring_threshold_does_when_traps_come_is_seen_and_the_traps_are_
     pairs = aged.worse[aged.worse["by"] == "pair"]
     near = [a.partition("!")[0] == g.partition("!")[0] for a, g in zip(pairs["asked"], pairs["given"], strict=True)]
     assert near[0]
+
+
+@pytest.mark.parametrize(
+    ("windows", "said"),
+    [
+        ({}, "no window"), ([], "no window"), ([TEST, TEST], "share requests"), (2.5, "2.5 windows"),
+        (float("nan"), "nan windows"), (float("inf"), "inf windows"), (10**9, "1000000000 windows"),
+        (True, "windows is True"), ("ab", "windows is 'ab'"), (None, "windows is None"),
+        ({1: DEV, "1": TEST}, "two windows of one label"), ({7: np.ones(3, bool)}, "window 7 has shape"),
+    ],
+)  # fmt: skip
+def test_windows_that_are_none_are_refused_in_one_line(certificate, windows, said):
+    with pytest.raises(InputError, match=said) as refused:
+        age(certificate, sweep(np.zeros(N, bool), np.random.default_rng(12)), windows)
+    assert "\n" not in str(refused.value)
+
+
+def test_windows_may_be_a_number_of_numpys_and_have_labels_of_any_type(certificate):
+    later = sweep(np.zeros(N, bool), np.random.default_rng(13))
+    assert age(certificate, later, np.int64(2)).table["window"].tolist() == ["1", "2"]
+    assert age(certificate, later, {2024: DEV, 2025: TEST}).table["window"].tolist() == ["2024", "2025"]
+    assert age(certificate, later, np.stack([DEV, TEST])).table["requests"].tolist() == [DEV.sum(), TEST.sum()]
+
+
+def test_the_certified_traffic_that_was_swept_again_is_the_certified_traffic(certificate):
+    own = certificate.sweeps[""]
+    again = replace(own, arrivals=[replace(a) for a in own.arrivals])
+    with pytest.raises(InputError, match="window 1 holds requests of dev"):
+        age(certificate, again, 2)
+
+
+def test_requests_that_got_no_answer_are_not_among_those_that_a_window_counts(certificate):
+    rng = np.random.default_rng(14)
+    later = sweep(WORLD.bad("independent", 0.1, rng), rng)
+    failing = replace(later, failed=~later.hit[0] & (rng.random(N) < 0.9))
+    answered = int(failing.answered[0].sum())
+    found = age(certificate, failing)
+    row, wrong = found.table.iloc[0], int(later.wrong[0].sum())
+    assert (row["requests"], row["wrong"], row["share"]) == (answered, wrong, wrong / answered)
+    kinds = found.worse[found.worse["by"] == "kind"]
+    np.testing.assert_allclose(kinds["per_1000"], 1e3 * kinds["wrong"] / answered)

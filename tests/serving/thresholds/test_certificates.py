@@ -198,8 +198,12 @@ def test_requests_that_it_was_chosen_on_cannot_certify(rng):
     ("options", "said"),
     [
         ({"budget": 0.0}, "budget"), ({"budget": 1.0}, "budget"), ({"level": 0.5}, "level"), ({"of": "all"}, "of is"),
-        ({"dev": np.ones(3, bool)}, "where has shape"), ({"dev": np.zeros(N, bool)}, "no request"),
-        ({"dev_level": 0.2}, "level"), ({"clusters": "user"}, "clusters"),
+        ({"dev": np.ones(3, bool)}, "dev has shape"), ({"test": TEST * 1}, "test has shape"),
+        ({"dev": np.zeros(N, bool)}, "no request"),
+        ({"dev_level": 0.4}, "dev_level is 0.4"), ({"dev_level": 1 - 1e-16}, "dev_level is"),
+        ({"budget": 1e-309}, "budget is 1e-309"), ({"budget": 1 - 1e-16}, "budget is"),
+        ({"budget": float("nan")}, "budget is nan"), ({"level": 1 - 1e-16}, "level is 0.99"),
+        ({"clusters": "user"}, "clusters"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_one_line(options, said):
@@ -328,3 +332,31 @@ def test_a_kind_called_all_is_refused(rng):
     named = replace(sweep, arrivals=[replace(a, kind="all") for a in sweep.arrivals])
     with pytest.raises(InputError, match="rename it"):
         certify(named, 0.05, dev=DEV, test=TEST)
+
+
+def test_the_finest_budget_and_level_are_bounded_and_told_as_they_are(rng):
+    sweep = WORLD.sweep(np.zeros(N, bool), nested(rng, 1))
+    for budget in (1e-9, 1 - 1e-9):
+        found = certify(sweep, budget, dev=DEV, test=TEST, level=1 - 1e-9)
+        assert f"meets {budget:.10g} of answers wrong at 99.9999999% confidence" in str(found)
+    assert required(1e-9, 1 - 1e-9) > 2e10
+    with pytest.raises(InputError, match="budget is 1e-309"):
+        required(1e-309)
+
+
+def test_a_kind_of_which_no_request_got_an_answer_has_a_row_that_says_so(rng):
+    traps = np.arange(N) % 5 == 0
+    sweep = replace(WORLD.sweep(np.zeros(N, bool), nested(rng, 1) & ~traps), failed=traps)
+    found = by_kind(sweep, 0, TEST, Asked(0.05, 0.95, "answers", "entry")).set_index("kind").loc["trap: negation"]
+    assert (found["requests"], found["right"], found["verdict"]) == (
+        0, 0, "too few to tell",
+    )  # fmt: skip
+    assert found["needed"] > 0
+
+
+def test_a_kind_called_trap_is_one_of_the_traps_together(rng):
+    sweep = WORLD.sweep(np.zeros(N, bool), nested(rng, 1))
+    kinds = ["trap", "trap: time", "trap: number", "all else"]
+    named = replace(sweep, arrivals=[replace(a, kind=kinds[i % 4]) for i, a in enumerate(sweep.arrivals)])
+    found = by_kind(named, 0, np.ones(N, bool), Asked(0.05, 0.95, "answers", "entry")).set_index("kind")["requests"]
+    assert found.to_dict() == {"all": N, "all else": 750, "trap": 2250, "trap: time": 750, "trap: number": 750}

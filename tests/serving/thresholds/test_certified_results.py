@@ -193,7 +193,7 @@ def told(key, value):
         (damaged("requests.parquet"), "is damaged, or from another version"),
         (lambda place: (place / "decisions.parquet").unlink(), "cannot be read"),
         (lambda place: (place / "requests.parquet").write_bytes(b"PAR1"), "cannot be read"),
-        (told("evalkit certification", 2), "of format 2, not 1; run it again"),
+        (told("evalkit certification", 1), "of format 1, not 2; run it again"),
         (told("asked", {"budget": 0.4}), "is damaged, or from another version"),
         (told("sweeps", [{"label": ""}]), "cannot be read"),
         (lambda place: (place / "manifest.json").unlink(), "no certification here"),
@@ -215,3 +215,28 @@ def test_where_nobody_knows_what_is_right_nothing_is_certified(shared_store):
     assert found.certificate.design.dev.unjudged == found.certificate.design.dev.hits > 0
     assert Certified.load(found.save()).digest == found.digest
     assert "unjudged" in repr(found)
+
+
+def test_calls_that_failed_are_saved_and_belong_to_the_digest(found, tmp_path):
+    made = found.certificate
+    sweep = made.sweeps[""]
+    failed = ~sweep.hit.any(axis=0) & (np.arange(len(sweep.arrivals)) % 2 == 0)
+    again = certify(replace(sweep, failed=failed), dev=made.dev, test=made.test, **found.manifest["asked"])
+    failing = Certified(again, found.manifest)
+    assert failing.digest != found.digest
+    back = Certified.load(failing.save(tmp_path / "out"))
+    assert np.array_equal(back.sweeps[""].failed, failed)
+    assert str(back.certificate) == str(again)
+
+
+def test_sweeps_that_the_files_cannot_hold_are_refused_and_nothing_is_written(found, tmp_path):
+    made = found.certificate
+    sweep = made.sweeps[""]
+    before = replace(sweep, precomputed=sweep.arrivals[:1], given_by=np.where(sweep.hit, sweep.given_by + 1, -1))
+    slower = {"a": sweep, "b": replace(sweep, seconds=sweep.seconds + 1)}
+    for sweeps, said in ((before, "precomputed entries"), (slower, "differ in seconds")):
+        other = Certified(certify(sweeps, 0.2, dev=made.dev, test=made.test), found.manifest)
+        with pytest.raises(InputError, match=said) as refused:
+            other.save(tmp_path / "out")
+        assert "\n" not in str(refused.value)
+        assert not list(tmp_path.iterdir())

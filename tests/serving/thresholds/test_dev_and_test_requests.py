@@ -101,7 +101,7 @@ def test_by_hash_without_intents_one_question_is_on_one_side_whatever_its_case()
 
 
 @pytest.mark.parametrize("split", [by_time, by_hash])
-@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0, float("nan"), float("inf")])
 def test_a_side_without_requests_is_refused(split, share):
     with pytest.raises(InputError, match="one side"):
         split(HANDBOOK.traffic, dev=share)

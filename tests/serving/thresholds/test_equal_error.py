@@ -142,3 +142,18 @@ def test_what_cannot_be_compared_is_refused_in_one_line(ask, told):
         ask(swept(given_out(2, 0), given_out(6, 1), given_out(12, 3), given_out(9, 1)))
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("verified", "options", "said"),
+    [
+        (0, {}, "name a verified one"), (5, {}, "no setting 5 among 4"), (-1, {}, "no setting -1"),
+        (np.int64(1), {}, "setting 1 is"), (3, {"clusters": np.arange(3)}, "clusters has shape"),
+        (3, {"seed": -1}, "seed is -1"), (3, {"level": 1.5}, "level is 1.5"), (3, {"dev": [1]}, "dev has shape"),
+    ],
+)  # fmt: skip
+def test_settings_clusters_and_draws_that_are_none_are_refused_in_one_line(verified, options, said):
+    sweep = swept(given_out(2, 0), given_out(6, 1), given_out(12, 3), given_out(9, 1))
+    with pytest.raises(InputError, match=said) as refused:
+        at_equal_error(sweep, verified, **options)
+    assert "\n" not in str(refused.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from evalkit.errors import InputError
 from evalkit.metrics import precision_hit_rate_curve
 from evalkit.serving.semantic.decisions import Verified
 from evalkit.serving.thresholds.area import compare_areas, settings_of, threshold_curve
+from evalkit.serving.thresholds.bands import banded_table
 from evalkit.serving.thresholds.swept import MISS, ThresholdSweep
 
 FEW = {"resamples": 200}
@@ -156,3 +158,21 @@ def test_curves_of_other_traffic_are_not_compared() -> None:
     one, other = (threshold_curve(by_chance(n, [0.9]), **FEW) for n in (60, 61))
     with pytest.raises(InputError, match="'other' is of other traffic"):
         compare_areas(one, {"other": other})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"clusters": np.arange(3)}, "clusters has shape"), ({"resamples": 0}, "resamples is 0"),
+        ({"level": 1.5}, "level is 1.5"), ({"seed": -1}, "seed is -1"), ({"seed": 0.5}, "seed is 0.5"),
+    ],
+)  # fmt: skip
+def test_what_nothing_can_be_drawn_with_is_refused_in_one_line(options: dict[str, Any], said: str) -> None:
+    sweep = by_chance(60, [0.9])
+    for function in (threshold_curve, banded_table):
+        with pytest.raises(InputError, match=said) as refused:
+            function(sweep, **options)
+        assert "\n" not in str(refused.value)
+    if "clusters" not in options:
+        with pytest.raises(InputError, match=said):
+            compare_areas(threshold_curve(sweep, **FEW), {}, **options)

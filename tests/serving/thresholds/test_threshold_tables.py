@@ -209,3 +209,26 @@ def test_requests_are_one_with_their_traps_and_conversations() -> None:
     ]  # fmt: skip
     sweep = ThresholdSweep(arrivals, settings([0.9]), np.full((1, 8), MISS, dtype=np.int32))
     assert intents(sweep).tolist() == [0, 0, 1, 2, 2, 3, 3, 4]
+
+
+def test_a_request_that_got_no_answer_is_in_no_share() -> None:
+    failing = replace(SMALL, failed=np.array([True, True, False, False, False, False]))
+    first, none = (table(failing).iloc[i] for i in (0, 1))
+    assert (first["requests"], first["unjudged"]) == (6, 1)
+    assert first["hit_rate"] == 4 / 5  # the second is a hit, which its call does not matter to
+    assert first["valid_hit_rate"] == 2 / 4
+    assert first["served_wrong"] == 1 / 4
+    assert (none["unjudged"], none["hit_rate"]) == (1, 0)
+    lost = table(replace(SMALL, failed=np.ones(6, dtype=np.bool_))).iloc[1]
+    assert lost["unjudged"] == 0
+    assert math.isnan(lost["hit_rate"])
+
+
+def test_a_kind_called_all_is_refused_and_one_called_trap_is_among_all_traps() -> None:
+    kinds = ["trap", "trap: number", "trap: time", "rate", "rate", ""]
+    rows = table(by_hand(ROWS, INTENTS, kind=kinds), kinds=True)
+    assert rows.groupby("kind")["requests"].first().to_dict() == {
+        "all": 6, "trap": 3, "trap: number": 1, "trap: time": 1, "rate": 2,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="rename it"):
+        table(by_hand(ROWS, INTENTS, kind=["all", *kinds[1:]]), kinds=True)
