@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.cli.data import absent
+from evalkit.cli.data import absent, read_data
 from evalkit.errors import InputError, InputErrors
 
 if TYPE_CHECKING:
     from evalkit.datasets import Dataset
     from evalkit.serving.thresholds.certification import Certification
-    from evalkit.serving.thresholds.certified import Certified
+    from evalkit.serving.thresholds.results import Certified
 
 DONE, FAILED = 0, 1
 
@@ -36,7 +36,7 @@ def add_certify_command(commands: Any, say: Say, near: Callable[[Path], str]) ->
 
 def _certify(options: argparse.Namespace, say: Say, near: Callable[[Path], str]) -> int:
     from evalkit.paths import results_dir
-    from evalkit.serving.thresholds.certified import CERTIFICATIONS
+    from evalkit.serving.thresholds.results import CERTIFICATIONS
     from evalkit.serving.thresholds.run import run_certification
 
     if (read := _read(options.spec)) is None:
@@ -99,7 +99,7 @@ def _read(spec: Path) -> tuple[Certification, Dataset] | None:
         faults += str(error).splitlines()
     if certification and absent(spec):
         return None
-    data = _data(spec, faults)
+    data = read_data(spec, faults, whole=True)
     if certification and data and not faults:
         try:
             check_certification(certification, data)
@@ -108,20 +108,3 @@ def _read(spec: Path) -> tuple[Certification, Dataset] | None:
             places = [stated(spec, str(place[0]))[1] for place in error.places]
             faults += [f"{place}: {what}" for place, what in zip(places, error.faults, strict=True)]
     raise InputErrors(faults)
-
-
-def _data(spec: Path, faults: list[str]) -> Dataset | None:
-    """Read the data set, also where the rest of the spec is not sound; what is wrong with it goes to `faults`."""
-    from evalkit.datasets import load_dataset
-    from evalkit.spec import stated
-
-    dataset, place = stated(spec, "dataset")
-    if not isinstance(dataset, str):
-        return None
-    try:
-        return load_dataset(dataset)
-    except InputErrors as error:  # its own files, with their lines
-        faults += error.faults
-    except InputError as error:
-        faults.append(f"{place}: {error}")
-    return None

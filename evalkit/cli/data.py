@@ -21,12 +21,16 @@ def absent(spec: Path) -> str | None:
     return dataset if missing else None
 
 
-def read_data(spec: Path, faults: list[str]) -> Dataset | None:
-    """Read a spec's data set; what is wrong with it goes to `faults`. None where it names none, or a wrong one."""
+def read_data(spec: Path, faults: list[str], *, whole: bool = False) -> Dataset | None:
+    """Read a spec's data set; what is wrong with it goes to `faults`. None where it names none, or a wrong one.
+
+    `whole`: no split of it, whatever the spec calls so.
+    """
     from evalkit.datasets import load_dataset
     from evalkit.spec import stated
 
-    (dataset, place), (split, _) = stated(spec, "dataset"), stated(spec, "split")
+    dataset, place = stated(spec, "dataset")
+    split = None if whole else stated(spec, "split")[0]
     if not (isinstance(dataset, str) and isinstance(split, str | None)):
         return None
     try:

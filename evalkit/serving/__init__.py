@@ -22,8 +22,8 @@ from evalkit.serving.routers.outcomes import RecordedOutcomes
 from evalkit.serving.routers.route_curves import RouteCurves, route_curves
 from evalkit.serving.routers.scores import AnswerChecks, AnswerWrong, GivenScores, StrongNeeded, WordTiers
 from evalkit.serving.thresholds.certification import Certification, Steps
-from evalkit.serving.thresholds.certified import Certified
 from evalkit.serving.thresholds.halves import ByHash, BySplit, ByTime
+from evalkit.serving.thresholds.results import Certified
 from evalkit.serving.thresholds.run import run_certification
 from evalkit.serving.thresholds.sweep import threshold_sweep
 from evalkit.serving.thresholds.swept import Setting, ThresholdSweep

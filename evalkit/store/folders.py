@@ -12,13 +12,26 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from evalkit.errors import InputError
+from evalkit.paths import find
 from evalkit.store.files import alone
 
 MANIFEST = "manifest.json"
 _PART = ".part"
 _LITTER = (".DS_Store", ".ipynb_checkpoints")
+
+
+class Digested(Protocol):
+    """What says by a hash what it is."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that is told."""
+
+
+T = TypeVar("T", bound=Digested)
 
 
 @dataclass(frozen=True)
@@ -33,11 +46,14 @@ class FolderKind:
         Files and folders that may lie in it, beside the manifest.
     marks : frozenset of str
         Keys that its manifest has and no other's.
+    one : str
+        What one such thing is called.
     """
 
     what: str
     names: tuple[str, ...]
     marks: frozenset[str]
+    one: str = "results"
 
     def replace(self, target: Path, write: Callable[[Path], None]) -> None:
         """Put a folder that `write` fills in the place of an earlier one, in one step.
@@ -92,6 +108,45 @@ class FolderKind:
             return self.marks <= set(json.loads((folder / MANIFEST).read_bytes()))
         except (OSError, ValueError, TypeError):
             return False
+
+    def load(
+        self, folder: str | os.PathLike[str], key: str, form: int, read: Callable[[Path, dict[str, Any]], T]
+    ) -> T:
+        """Read what a folder of this kind holds, and check that it is what was written.
+
+        Parameters
+        ----------
+        folder : path
+            From the working folder or the project's root.
+        key : str
+            Of the format's number in the manifest.
+        form : int
+            The only number that is read.
+        read : function
+            Makes the results from the folder and its manifest.
+
+        Raises
+        ------
+        InputError
+            If the folder holds none, one of another format, or one that is damaged.
+        """
+        place = find(folder)
+        if not self.holds(place):
+            raise InputError(f"{folder}: no {self.one} here; give a folder that one was saved in")
+        try:
+            said = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+            if said[key] != form:
+                raise InputError(f"{folder}: a {self.one} of format {said[key]}, not {form}; run it again")
+            found = read(place, said)
+            whole = found.digest == said["digest"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"{folder}: this {self.one} cannot be read ({reason})") from None
+        if not whole:
+            raise InputError(
+                f"{folder}: this {self.one} is damaged, or from another version: not what was written; run it again"
+            )
+        return found
 
 
 def _clear(target: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from evalkit.errors import InputError
 from evalkit.evaluate.results import Results
 from evalkit.paths import results_dir
 from evalkit.progress import progress
 from evalkit.spec import as_yaml
+from evalkit.store.folders import MANIFEST
 from evalkit.tracking import records
 from evalkit.tracking.database import sqlite_file
 from evalkit.tracking.place import VIEW, artifact_root, connected, tracking_uri
@@ -104,6 +106,54 @@ def logged(client: MlflowClient, experiment: str, digest: str, role: str) -> str
     for run in runs_of(client, experiment, digest):
         client.delete_run(run.info.run_id)
     return None
+
+
+class Saved(Protocol):
+    """Results that lie in a folder, whose manifest has their digest."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that is told."""
+
+    def save(self) -> Path:
+        """Write them to the folder of their name."""
+
+
+S = TypeVar("S", bound=Saved)
+
+
+def track_saved(
+    found: S, name: str, role: str, folder: Path | None, log: Callable[[MlflowClient, str, S, Path], str]
+) -> str:
+    """Log results once; return the parent run.
+
+    Parameters
+    ----------
+    found : Saved
+    name : str
+        Of the experiment.
+    role : str
+        Of the parent run.
+    folder : path, optional
+        Where they were saved, with their plots. Default: they are saved first.
+    log : function
+        Logs them, given a client, the experiment and the folder, and returns the parent run.
+
+    Raises
+    ------
+    InputError
+        If the folder holds other results.
+    """
+    place = found.save() if folder is None else Path(folder)
+    try:
+        held = json.loads((place / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        held = None
+    if not isinstance(held, dict) or held.get("digest") != found.digest:
+        raise InputError(f"{place}: other results than those to be tracked; give the folder these were saved in")
+    with connected() as client:
+        experiment = experiment_of(client, name)
+        return logged(client, experiment, found.digest, role) or log(client, experiment, found, place)
 
 
 @contextmanager

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import InputError
 from evalkit.forms import plain
 from evalkit.progress import progress
 from evalkit.serving.semantic.decisions import Verified
-from evalkit.serving.thresholds.certified import PLOTS, Certified
-from evalkit.serving.thresholds.certifying import Design
+from evalkit.serving.thresholds.designs import Design
+from evalkit.serving.thresholds.results import PLOTS, Certified
 from evalkit.serving.thresholds.tables import ALL, SHARES
 from evalkit.spec import as_yaml
 from evalkit.tracking import records
-from evalkit.tracking.log import dataset_input, experiment_of, log_batch, logged, parent_run
-from evalkit.tracking.place import VIEW, connected
+from evalkit.tracking.log import dataset_input, log_batch, parent_run, track_saved
+from evalkit.tracking.place import VIEW
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,22 +55,7 @@ def track_certificates(found: Certified, folder: Path | None = None) -> str:
     EvalkitError
         If MLflow's store cannot be reached or written; results on disk are untouched then.
     """
-    place = found.save() if folder is None else Path(folder)
-    if not _holds(place, found):
-        raise InputError(f"{place}: other results than those to be tracked; give the folder these were saved in")
-    with connected() as client:
-        experiment = experiment_of(client, found.name)
-        if done := logged(client, experiment, found.digest, "certification"):
-            return done
-        return _log(client, experiment, found, place)
-
-
-def _holds(place: Path, found: Certified) -> bool:
-    try:
-        held = json.loads((place / "manifest.json").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(held, dict) and held.get("digest") == found.digest
+    return track_saved(found, found.name, "certification", folder, _log)
 
 
 def _log(client: MlflowClient, experiment: str, found: Certified, place: Path) -> str:
@@ -107,10 +90,8 @@ def _log(client: MlflowClient, experiment: str, found: Certified, place: Path) -
 
 def _view(found: Certified) -> str:
     """Return the shared view: what is swept, whether it is certified, and what it did."""
-    view = json.loads(records.view_of(list(_SHOWN)))
     swept = (["embedder"] if len(found.sweeps) > 1 else []) + list(_PARAMETERS)
-    columns = [*(f"params.`{name}`" for name in swept), "tags.`evalkit.certified`", *view["selectedColumns"]]
-    return json.dumps({**view, "selectedColumns": columns, "columnOrder": columns})
+    return records.view_of(_SHOWN, [*(f"params.`{name}`" for name in swept), "tags.`evalkit.certified`"])
 
 
 def parent_tags(found: Certified) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -10,15 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalkit.errors import InputError
 from evalkit.forms import plain
 from evalkit.progress import progress
 from evalkit.serving.load.replays import Replays, places
 from evalkit.spec import as_yaml
 from evalkit.sweep import parameters
 from evalkit.tracking import records
-from evalkit.tracking.log import dataset_input, experiment_of, log_batch, logged, parent_run
-from evalkit.tracking.place import VIEW, connected
+from evalkit.tracking.log import dataset_input, log_batch, parent_run, track_saved
+from evalkit.tracking.place import VIEW
 from evalkit.variants import Service, Variant
 
 if TYPE_CHECKING:
@@ -52,22 +50,7 @@ def track_replays(found: Replays, folder: Path | None = None) -> str:
     EvalkitError
         If MLflow's store cannot be reached or written; results on disk are untouched then.
     """
-    place = found.save() if folder is None else Path(folder)
-    if not _holds(place, found):
-        raise InputError(f"{place}: other results than those to be tracked; give the folder these were saved in")
-    with connected() as client:
-        experiment = experiment_of(client, found.load.name)
-        if done := logged(client, experiment, found.digest, "load"):
-            return done
-        return _log(client, experiment, found, place)
-
-
-def _holds(place: Path, found: Replays) -> bool:
-    try:
-        held = json.loads((place / "manifest.json").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(held, dict) and held.get("digest") == found.digest
+    return track_saved(found, found.load.name, "load", folder, _log)
 
 
 def _log(client: MlflowClient, experiment: str, found: Replays, place: Path) -> str:

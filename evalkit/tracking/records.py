@@ -153,9 +153,9 @@ def view(results: Results) -> str:
     return _view(columns)
 
 
-def view_of(metrics: Sequence[str]) -> str:
-    """Return the shared view that shows some metrics, by the names that MLflow has."""
-    return _view([f"metrics.`{name}`" for name in metrics])
+def view_of(metrics: Sequence[str], before: Sequence[str] = ()) -> str:
+    """Return the shared view that shows some metrics, by the names that MLflow has, behind other columns."""
+    return _view([*before, *(f"metrics.`{name}`" for name in metrics)])
 
 
 def _view(columns: Sequence[str]) -> str:

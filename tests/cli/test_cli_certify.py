@@ -12,7 +12,7 @@ import pytest
 from tiny_model import save_tiny_model
 
 from evalkit import cli
-from evalkit.serving.thresholds.certified import Certified
+from evalkit.serving.thresholds.results import Certified
 
 WORDS = ["ferry", "harbour", "crossing", "ticket", "dog", "bicycle", "boat", "island", "car", "child"]
 PLACES = ("boat", "harbour", "island", "crossing")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from scipy import stats
 
 from evalkit.metrics import MetricError
 from evalkit.metrics.statistics import calibration, clustered_proportion_interval, proportion_interval
-from evalkit.metrics.statistics.two_way import two_way_proportion_interval
+from evalkit.metrics.statistics.two_way import Crossed, two_way_proportion_interval
 
 ENTRIES, REQUESTS, TURNS = 500, 2_500, 7
 POPULARITY = 1 / np.arange(1, ENTRIES + 1)
@@ -194,3 +196,38 @@ def test_no_trial_says_nothing():
     found = two_way_proportion_interval([], [], [])
     assert np.isnan(found.value)
     assert (found.low, found.high, found.n) == (0.0, 1.0, 0)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 12), st.floats(0.5, 0.999), st.booleans())
+def test_trials_may_be_some_of_what_is_crossed(seed: int, n: int, groups: int, level: float, alike: bool) -> None:
+    draw = np.random.default_rng(seed)
+    first, second = draw.integers(0, groups, n), np.where(draw.random(n) < 0.5, np.arange(n), draw.integers(0, 4, n))
+    trials = draw.random(n) < 0.8
+    happened = trials & (draw.random(n) < draw.random(groups)[first])
+    found = Crossed(first, second).share(happened, trials, alike=alike).at(level)
+    labels = first[trials], second[trials]
+    wanted = two_way_proportion_interval(happened[trials], *labels, level=level, alike=alike)
+    np.testing.assert_allclose([found.low, found.high, found.n], [wanted.low, wanted.high, wanted.n], atol=1e-9)
+    np.testing.assert_equal(found.value, wanted.value)
+    assert found.method == wanted.method
+
+
+@given(st.integers(0, 10_000), st.integers(2, 80))
+def test_a_mean_without_repeats_has_students_interval_and_stays_among_its_values(seed: int, n: int) -> None:
+    from scipy.stats import t
+
+    values = np.random.default_rng(seed).exponential(1.0, n)
+    found = Crossed(np.arange(n), np.arange(n)).mean(values)
+    half = t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
+    assert found.low == pytest.approx(max(values.mean() - half, values.min()))
+    assert found.high == pytest.approx(min(values.mean() + half, values.max()))
+
+
+def test_a_mean_of_what_is_repeated_is_known_no_better() -> None:
+    values = np.random.default_rng(1).random(50)
+    once = Crossed(np.arange(50), np.arange(50)).mean(values)
+    labels = np.repeat(np.arange(50), 8)
+    for crossed in (Crossed(labels, np.arange(400)), Crossed(np.arange(400), labels), Crossed(labels, labels)):
+        often = crossed.mean(np.repeat(values, 8))
+        assert often.low == pytest.approx(once.low)
+        assert often.high == pytest.approx(once.high)

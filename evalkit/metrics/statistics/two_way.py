@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from evalkit.columns import Array
 from evalkit.metrics.base import Estimate, MetricError
 from evalkit.metrics.statistics.proportions import beta_bounds, effective_trials
 
-__all__ = ["Side", "two_way_proportion_interval"]
+__all__ = ["Crossed", "Share", "Side", "two_way_proportion_interval"]
 
 Side = Literal["two-sided", "upper", "lower"]
-_FEWEST = 5
+Ints = NDArray[np.int64]
+FEWEST = 5
 """Clusters with an event, and without one: below so many their spread is not relied on."""
 
 
@@ -84,33 +89,125 @@ def two_way_proportion_interval(
         raise MetricError(f"side is {side!r}; it is 'two-sided', 'upper' or 'lower'")
     if not (0.0 if side == "two-sided" else 0.5) < level < 1:
         raise MetricError(f"level is {level}; it is below 1, and above 0 (one-sided: above 0.5)")
-    n = happened.size
-    if n == 0:
-        return Estimate(float("nan"), 0.0, 1.0, 0, "undefined: no trials", level)
     codes = [np.unique(one, return_inverse=True)[1] for one in labels]
-    codes.append(np.unique(codes[0].astype(np.int64) * n + codes[1], return_inverse=True)[1])
-    groups = min(int(one.max()) + 1 for one in codes[:2])
-    seen = min(np.unique(one[happened == what]).size for one in codes[:2] for what in (0, 1))
-    inner = level if side == "two-sided" else 2 * level - 1  # its tail is that of the one-sided bound
-    ends: list[tuple[float, float]] = []
-    trials: list[float] = []
-    for weights in (np.ones(n), 1 / np.bincount(codes[0])[codes[0]])[: 1 + alike]:
-        share = float(np.average(happened, weights=weights))
-        residuals = weights / weights.sum() * (happened - share)
-        variance = _variance(residuals, codes) if seen and groups > 1 else 0.0
-        found = effective_trials(share, variance, n, groups, inner)
-        trials.append(found if seen >= _FEWEST else min(found, groups))
-        ends.append(beta_bounds(min(share, 1.0) * trials[-1], trials[-1], inner))
-    low = 0.0 if side == "upper" else min(low for low, _ in ends)
-    high = 1.0 if side == "lower" else max(high for _, high in ends)
-    note = f"two-way Korn-Graubard, {groups} clusters, {min(trials):.0f} effective trials"
-    return Estimate(float(happened.mean()), low, high, n, note, level)
+    trials = np.ones(happened.size, dtype=np.bool_)
+    return Crossed(codes[0], codes[1]).share(happened == 1, trials, alike=alike).at(level, side)
 
 
-def _variance(residuals: NDArray[np.float64], codes: list[NDArray[np.int64]]) -> float:
-    """Return the variance of a mean from weighted residuals; `codes`: of either kind, then of both at once."""
+class Crossed:
+    """Clusters of two kinds that cross, made ready once for whatever is averaged over them.
+
+    The variance of a mean is the sum of those by either clustering, less that by both at once, and never less than by
+    one alone (Cameron, Gelbach and Miller, *Robust inference with multiway clustering*, Journal of Business and
+    Economic Statistics 2011). Quantiles are Student's, for the smaller number of clusters.
+
+    Parameters
+    ----------
+    first, second : int arrays of shape (n,)
+        Labels, 0 or more and not much more than n: they are counted, not sorted.
+    """
+
+    def __init__(self, first: Array, second: Array) -> None:
+        self._kinds = (first, second, _both(first, second))
+
+    def mean(self, values: Array, level: float = 0.95) -> Estimate:
+        """Return a mean and its interval, within the range of the values; nan if a value is nan, or there is none."""
+        n = len(values)
+        if not n or not np.isfinite(values).all():
+            return Estimate(math.nan, math.nan, math.nan, n, "undefined", level)
+        mean = float(values.mean())
+        counts = [int(np.count_nonzero(np.bincount(labels))) for labels in self._kinds]
+        groups = min(counts[:2])
+        if groups < 2:
+            return Estimate(mean, -math.inf, math.inf, n, "no interval from one cluster", level)
+        half = _student(level, groups) * math.sqrt(_variance(values - mean, self._kinds, counts)) / n
+        low, high = max(mean - half, float(values.min())), min(mean + half, float(values.max()))
+        return Estimate(mean, min(low, mean), max(high, mean), n, f"t, {groups} clusters", level)
+
+    def share(self, events: Array, trials: Array, *, alike: bool = False) -> Share:
+        """Return the share of trials with an event, ready for an interval at any level.
+
+        Parameters
+        ----------
+        events, trials : bool arrays of shape (n,)
+            Every event is one of a trial.
+        alike : bool
+            As for `two_way_proportion_interval`.
+        """
+        happened, kinds = events[trials].astype(np.float64), [labels[trials] for labels in self._kinds]
+        n = len(happened)
+        sizes = [np.bincount(labels) for labels in kinds]
+        counts = [int(np.count_nonzero(one)) for one in sizes]
+        bad = [np.bincount(labels, weights=happened, minlength=1) for labels in kinds[:2]]
+        seen = min(
+            int(np.count_nonzero(part)) for one, size in zip(bad, sizes, strict=False) for part in (one, size - one)
+        ) if n else 0  # fmt: skip
+        parts: list[tuple[float, float]] = []
+        for weights in (np.ones(n), 1 / sizes[0][kinds[0]])[: (1 + alike) * (n > 0)]:
+            share = float(np.average(happened, weights=weights))
+            parts.append((share, _variance(weights / weights.sum() * (happened - share), kinds, counts)))
+        return Share(n, float(happened.mean()) if n else math.nan, min(counts[:2]), seen < FEWEST, tuple(parts))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of trials in crossed clusters, with the interval of `two_way_proportion_interval`.
+
+    Parameters
+    ----------
+    n : int
+        Trials.
+    value : float
+    groups : int
+        Clusters, of the kind that has fewer.
+    few : bool
+        Whether so few clusters have an event, or have none, that their spread cannot be seen.
+    parts : tuple of (share, variance)
+        Of all trials; and of all clusters weighed alike.
+    """
+
+    n: int
+    value: float
+    groups: int
+    few: bool
+    parts: tuple[tuple[float, float], ...]
+
+    def at(self, level: float, side: Side = "two-sided") -> Estimate:
+        """Return the share and its interval at a level; nan and [0, 1] where there was no trial."""
+        if not self.n:
+            return Estimate(math.nan, 0.0, 1.0, 0, "undefined: no trials", level)
+        inner = level if side == "two-sided" else 2 * level - 1  # its tail is that of the one-sided bound
+        worth = [effective_trials(share, variance, self.n, self.groups, inner) for share, variance in self.parts]
+        worth = [min(trials, self.groups) if self.few else trials for trials in worth]
+        pairs = zip(self.parts, worth, strict=True)
+        ends = [beta_bounds(min(share, 1.0) * trials, trials, inner) for (share, _), trials in pairs]
+        note = f"two-way Korn-Graubard, {self.groups} clusters, {min(worth):.0f} effective trials"
+        low = 0.0 if side == "upper" else min(low for low, _ in ends)
+        high = 1.0 if side == "lower" else max(high for _, high in ends)
+        return Estimate(self.value, low, high, self.n, note, level)
+
+
+def _variance(residuals: Array, kinds: Sequence[Array], counts: Sequence[int]) -> float:
+    """Return the variance of a sum of residuals; `kinds`: of either clustering, then of both at once."""
     parts = []
-    for one in codes:
-        sums = np.bincount(one, weights=residuals)
-        parts.append(sums.size / max(sums.size - 1, 1) * float(sums @ sums))
-    return max(parts[0] + parts[1] - parts[2], parts[0], parts[1])
+    for labels, groups in zip(kinds, counts, strict=True):
+        squares = float(np.square(np.bincount(labels, weights=residuals)).sum())  # no BLAS: its threads wait
+        parts.append(squares * groups / max(groups - 1, 1))
+    first, second, both = parts
+    return max(first + second - both, first, second)
+
+
+def _both(first: Array, second: Array) -> Ints:
+    """Label the pairs. Where a second label stands alone, so does its pair: only the others are sorted."""
+    n = len(first)
+    found: Ints = np.arange(n, dtype=np.int64)
+    shared = np.bincount(second, minlength=1)[second] > 1
+    pairs = first[shared].astype(np.int64) * (int(second.max(initial=0)) + 1) + second[shared]
+    found[shared] = n + np.unique(pairs, return_inverse=True)[1]
+    return found
+
+
+def _student(level: float, groups: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf((1 + level) / 2, groups - 1))

@@ -12,8 +12,7 @@ import numpy as np
 
 from evalkit._version import __version__
 from evalkit.columns import Array, Strings
-from evalkit.errors import InputError
-from evalkit.paths import find, resolve
+from evalkit.paths import resolve
 from evalkit.serving.results.flat import Columns, Flat
 from evalkit.serving.results.outcomes import Replay
 from evalkit.store.folders import MANIFEST, FolderKind
@@ -26,7 +25,7 @@ FORMAT = 1
 _KIND = "evalkit replay"
 _TABLES = ("requests", "events", "calls", "answers")
 _READABLE = ("summary.csv", "per_request.csv", "per_second.csv", "caching.csv")
-REPLAY = FolderKind("a replay", (*_READABLE, *(f"{name}.parquet" for name in _TABLES)), frozenset({_KIND}))
+REPLAY = FolderKind("a replay", (*_READABLE, *(f"{name}.parquet" for name in _TABLES)), frozenset({_KIND}), "replay")
 """A folder of one replay."""
 
 
@@ -121,22 +120,13 @@ def load(folder: str | os.PathLike[str]) -> Replay:
     InputError
         If the folder holds none, one of another format, or one that is damaged.
     """
-    place = find(folder)
-    if not REPLAY.holds(place):
-        raise InputError(f"{folder}: no replay here; give a folder that a replay was saved in")
-    try:
-        said = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-        if said[_KIND] != FORMAT:
-            raise InputError(f"{folder}: a replay of format {said[_KIND]}, not {FORMAT}; run it again")
+
+    def read(place: Path, said: dict[str, Any]) -> Replay:
         outcomes, warm = _read(place).outcomes(), int(said["warm"])
         origin, start, failures = (said[name] for name in ("origin", "start", "failures"))
-        found = Replay(outcomes[warm:], origin, start, failures, outcomes[:warm])
-        whole = found.digest == said["digest"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{folder}: this replay cannot be read ({type(error).__name__}: {error})") from None
-    if not whole:
-        raise InputError(f"{folder}: this replay is damaged: it is not what was written; run it again")
-    return found
+        return Replay(outcomes[warm:], origin, start, failures, outcomes[:warm])
+
+    return REPLAY.load(folder, _KIND, FORMAT, read)
 
 
 def _read(folder: Path) -> Flat:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from evalkit.columns import Array
-from evalkit.errors import InputError, InputErrors
-from evalkit.paths import find
 from evalkit.serving.routers.facts import facts
+from evalkit.serving.routing.files import JSONLinesFile
 from evalkit.serving.routing.learning import Classify, Learn, Linear
 from evalkit.values import Vectors
 
@@ -54,61 +52,18 @@ EXAMPLES = (
 
 
 @dataclass(frozen=True)
-class JudgedFile:
-    """Judged answers in a file of JSON Lines with ``question``, ``text`` and ``right`` (true or false).
+class JudgedFile(JSONLinesFile[JudgedAnswer]):
+    """Judged answers in a file of JSON Lines with ``question``, ``text`` and ``right`` (true or false)."""
 
-    Parameters
-    ----------
-    path : str
-        From the working folder or the project's root. The content is part of the identity, the place is not.
+    wanted: ClassVar[str] = "no answer with question, text and right, true or false"
 
-    Raises
-    ------
-    InputErrors
-        For every line that is none.
-    """
-
-    path: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_examples", _read(self.path))
-
-    @property
-    def examples(self) -> tuple[JudgedAnswer, ...]:
-        """What the file held when it was read."""
-        found: tuple[JudgedAnswer, ...] = vars(self)["_examples"]
-        return found
-
-    def identity(self) -> dict[str, Any]:
-        """What the path stands for."""
-        return {"path": [[one.question, one.text, one.right] for one in self.examples]}
-
-
-def _read(path: str) -> tuple[JudgedAnswer, ...]:
-    try:
-        lines = find(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot be read as UTF-8 ({type(error).__name__}); name a file of JSON Lines"
-        ) from None
-    found, faults = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            if not (isinstance(row["question"], str) and isinstance(row["text"], str)):
-                raise TypeError
-            if not isinstance(row["right"], bool):
-                raise TypeError
-            found.append(JudgedAnswer(row["question"], row["text"], row["right"]))
-        except (ValueError, TypeError, KeyError) as error:
-            faults.append(
-                f"{path}:{number}: no answer with question, text and right, true or false ({type(error).__name__})"
-            )
-    if faults:
-        raise InputErrors(faults)
-    return tuple(found)
+    @staticmethod
+    def example(row: Mapping[str, Any]) -> JudgedAnswer:
+        """Return the judged answer that a line states."""
+        question, text, right = row["question"], row["text"], row["right"]
+        if not (isinstance(question, str) and isinstance(text, str) and isinstance(right, bool)):
+            raise TypeError
+        return JudgedAnswer(question, text, right)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from evalkit.datasets import Dataset
-from evalkit.errors import InputError, InputErrors
-from evalkit.paths import find
+from evalkit.errors import InputError
 from evalkit.served import Serving
 from evalkit.serving.routing.base import OWN, Decide, Nodes, asked_of, by_node, question_vectors
+from evalkit.serving.routing.files import JSONLinesFile
 from evalkit.serving.routing.learning import Classify, Labelled, Learn, Method
 from evalkit.stages.embed.base import embedded
 from evalkit.types import QUERY, Embedder, FittedEmbedder, Node
@@ -46,54 +45,15 @@ EXAMPLES = (
 
 
 @dataclass(frozen=True)
-class ExampleFile:
-    """Labelled questions in a file of JSON Lines with ``text`` and ``route``.
+class ExampleFile(JSONLinesFile[Example]):
+    """Labelled questions in a file of JSON Lines with ``text`` and ``route``."""
 
-    Parameters
-    ----------
-    path : str
-        From the working folder or the project's root. The content is part of the identity, the place is not.
+    wanted: ClassVar[str] = "no example with text and route"
 
-    Raises
-    ------
-    InputErrors
-        For every line that is no example.
-    """
-
-    path: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_examples", _read(self.path))
-
-    @property
-    def examples(self) -> tuple[Example, ...]:
-        """What the file held when it was read."""
-        found: tuple[Example, ...] = vars(self)["_examples"]
-        return found
-
-    def identity(self) -> dict[str, Any]:
-        """What the path stands for."""
-        return {"path": [[example.text, example.route] for example in self.examples]}
-
-
-def _read(path: str) -> tuple[Example, ...]:
-    try:
-        lines = find(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot be read as UTF-8 ({type(error).__name__}); name a file of JSON Lines"
-        ) from None
-    found, faults = [], []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-                found.append(Example(str(row["text"]), str(row["route"])))
-            except (ValueError, TypeError, KeyError, InputError) as error:
-                faults.append(f"{path}:{number}: no example with text and route ({type(error).__name__})")
-    if faults:
-        raise InputErrors(faults)
-    return tuple(found)
+    @staticmethod
+    def example(row: Mapping[str, Any]) -> Example:
+        """Return the example that a line states."""
+        return Example(str(row["text"]), str(row["route"]))
 
 
 def labelled(data: Dataset, routes: Mapping[str, str], by: str = "intent") -> tuple[Example, ...]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from evalkit.columns import Array
 from evalkit.errors import InputError
 from evalkit.serving.thresholds.bounding import Clusters, Of, check, required
-from evalkit.serving.thresholds.certifying import Asked, Design, by_kind, told
-from evalkit.serving.thresholds.certifying import on_dev as chosen
-from evalkit.serving.thresholds.certifying import on_test as judged
+from evalkit.serving.thresholds.designs import Asked, Design, by_kind, told
+from evalkit.serving.thresholds.designs import on_dev as chosen
+from evalkit.serving.thresholds.designs import on_test as judged
 from evalkit.serving.thresholds.swept import Setting, ThresholdSweep, same_requests
+from evalkit.serving.thresholds.tables import ALL
 from evalkit.serving.thresholds.tables import chosen as mask_of
 
 if TYPE_CHECKING:
@@ -178,6 +179,9 @@ def certify(
     designs = judged(sweeps, candidates, on_test, asked)
     best, looks = designs[0], max(1, sum(one.test is not None for one in designs))
     kinds = by_kind(sweeps[best.sweep], best.position, on_test, asked._replace(level=1 - (1 - level) / looks))
+    if best.test is not None:  # of all together it says what the certificate does, at the step that Holm allows
+        seen, every = best.test, kinds["kind"] == ALL
+        kinds.loc[every, ["low", "high", "verdict"]] = seen.low, seen.high, seen.verdict(budget)
     return Certificate(budget, level, of, clusters, tuple(designs), kinds, sweeps, on_dev, on_test)
 
 

@@ -20,7 +20,7 @@ from evalkit.serving.replay import replay
 from evalkit.serving.results.outcomes import Replay
 from evalkit.serving.thresholds.certificates import certify
 from evalkit.serving.thresholds.certification import Certification
-from evalkit.serving.thresholds.certified import Certified
+from evalkit.serving.thresholds.results import Certified
 from evalkit.serving.thresholds.splits import Split
 from evalkit.serving.thresholds.sweep import threshold_sweep
 from evalkit.store import DiskStore

@@ -12,8 +12,8 @@ import numpy as np
 from evalkit.columns import Array
 from evalkit.errors import InputError
 from evalkit.metrics import Estimate
+from evalkit.metrics.statistics.two_way import Crossed
 from evalkit.serving.semantic.decisions import Threshold
-from evalkit.serving.thresholds.clusters import Crossed
 from evalkit.serving.thresholds.swept import ThresholdSweep
 
 if TYPE_CHECKING:

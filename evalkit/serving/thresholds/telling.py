@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from evalkit.evaluate.show import Grid
 
 if TYPE_CHECKING:
-    from evalkit.serving.thresholds.certified import Certified
-    from evalkit.serving.thresholds.certifying import Design
+    from evalkit.serving.thresholds.designs import Design
+    from evalkit.serving.thresholds.results import Certified
 
 _PAIRS = 5
 

@@ -16,7 +16,7 @@ from evalkit.metrics.statistics.two_way import two_way_proportion_interval
 from evalkit.serving.semantic.decisions import Threshold, Verified
 from evalkit.serving.thresholds.bounding import Counted, needed
 from evalkit.serving.thresholds.certificates import by_kind, certify, required
-from evalkit.serving.thresholds.certifying import Asked
+from evalkit.serving.thresholds.designs import Asked
 from evalkit.serving.thresholds.swept import MISS
 
 N, RATE = 3_000, 0.6
@@ -307,11 +307,14 @@ def test_the_bound_of_answers_is_that_of_wrong_hits_times_that_of_hits_each_with
 def test_kinds_are_bounded_at_the_level_that_is_corrected_for_the_designs_looked_at(rng):
     hits = np.concatenate([nested(rng, 1), nested(rng, 1)])
     sweep = WORLD.sweep(np.zeros(N, bool), hits, guards=("corpus", "none"))
+    sweep = replace(sweep, arrivals=[replace(a, kind="asked") for a in sweep.arrivals])
     found = certify(sweep, 0.05, dev=DEV, test=TEST)
     assert sum(one.test is not None for one in found.designs) == 2
+    every, asked = (found.kinds[found.kinds["kind"] == kind].iloc[0] for kind in ("all", "asked"))
     once = Counted(sweep, found.design.position, TEST)
-    assert found.kinds["high"][0] == pytest.approx(once.bounded(1 - 0.05 / 2).high)
-    assert found.kinds["high"][0] > once.bounded(0.95).high
+    assert asked["high"] == pytest.approx(once.bounded(1 - 0.05 / 2).high)
+    assert asked["high"] > once.bounded(0.95).high
+    assert (every["low"], every["high"]) == (found.design.test.low, found.design.test.high)
 
 
 @pytest.mark.parametrize(("level", "words"), [(0.95, "95%"), (0.975, "97.5%"), (0.999, "99.9%")])

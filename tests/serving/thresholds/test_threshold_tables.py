@@ -7,17 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sweeps_made import by_chance, by_hand, fixed_entries, settings
 
 from evalkit.errors import InputError
 from evalkit.metrics import HitRate, ServedWrong, ValidHitRate, WrongShare
-from evalkit.metrics.statistics.two_way import two_way_proportion_interval
 from evalkit.serving.arrivals import Arrival
 from evalkit.serving.semantic.decisions import Threshold, Verified
 from evalkit.serving.thresholds.bands import BANDED, banded_table, simultaneous_level
-from evalkit.serving.thresholds.clusters import Crossed, intents
+from evalkit.serving.thresholds.clusters import intents
 from evalkit.serving.thresholds.swept import MISS, Setting, ThresholdSweep
 from evalkit.serving.thresholds.tables import SHARES, table
 
@@ -106,43 +103,6 @@ def test_rows_say_which_setting_they_are_of() -> None:
     assert list(rows["ttl"]) == [60.0, math.inf]
     assert list(rows["guard"]) == ["none", "corpus"]
     assert list(rows["label"]) == ["squared L2 0.05, guard none, TTL 60 s", "verified 0.01, guard corpus, no TTL"]
-
-
-@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 12), st.floats(0.5, 0.999), st.booleans())
-def test_the_quick_interval_is_the_two_way_interval(
-    seed: int, n: int, groups: int, level: float, alike: bool
-) -> None:
-    draw = np.random.default_rng(seed)
-    first, second = draw.integers(0, groups, n), np.where(draw.random(n) < 0.5, np.arange(n), draw.integers(0, 4, n))
-    trials = draw.random(n) < 0.8
-    happened = trials & (draw.random(n) < draw.random(groups)[first])
-    found = Crossed(first, second).share(happened, trials, alike=alike).at(level)
-    labels = first[trials], second[trials]
-    wanted = two_way_proportion_interval(happened[trials], *labels, level=level, alike=alike)
-    np.testing.assert_allclose([found.low, found.high, found.n], [wanted.low, wanted.high, wanted.n], atol=1e-9)
-    np.testing.assert_equal(found.value, wanted.value)
-    assert found.method == wanted.method
-
-
-@given(st.integers(0, 10_000), st.integers(2, 80))
-def test_a_mean_without_repeats_has_students_interval_and_stays_among_its_values(seed: int, n: int) -> None:
-    from scipy.stats import t
-
-    values = np.random.default_rng(seed).exponential(1.0, n)
-    found = Crossed(np.arange(n), np.arange(n)).mean(values)
-    half = t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
-    assert found.low == pytest.approx(max(values.mean() - half, values.min()))
-    assert found.high == pytest.approx(min(values.mean() + half, values.max()))
-
-
-def test_a_mean_of_what_is_repeated_is_known_no_better() -> None:
-    values = np.random.default_rng(1).random(50)
-    once = Crossed(np.arange(50), np.arange(50)).mean(values)
-    labels = np.repeat(np.arange(50), 8)
-    for crossed in (Crossed(labels, np.arange(400)), Crossed(np.arange(400), labels), Crossed(labels, labels)):
-        often = crossed.mean(np.repeat(values, 8))
-        assert often.low == pytest.approx(once.low)
-        assert often.high == pytest.approx(once.high)
 
 
 def test_intervals_of_wrong_answers_leave_room_for_the_entries() -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import fingerprint
-from evalkit.errors import InputError
-from evalkit.paths import find, resolve, results_dir
+from evalkit.paths import resolve, results_dir
 from evalkit.serving.thresholds import sweeps_saved
 from evalkit.serving.thresholds.certificates import Certificate, certify
 from evalkit.serving.thresholds.confusions import confusions, worst_entries
 from evalkit.serving.thresholds.splits import Split
 from evalkit.serving.thresholds.swept import ThresholdSweep
-from evalkit.serving.thresholds.tables import ALL, table
+from evalkit.serving.thresholds.tables import table
 from evalkit.store.folders import MANIFEST, FolderKind
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ CERTIFICATIONS = FolderKind(
     "a certification's results",
     (*_TABLES, sweeps_saved.REQUESTS, sweeps_saved.DECISIONS, PLOTS),
     frozenset({_KIND}),
+    "certification",
 )
 """A folder of a certification's results."""
 _WORKED_OUT = (_KIND, "certified", "verdict", "sweeps", "digest")
@@ -96,19 +96,10 @@ class Certified:
         whole = pd.concat(parts, ignore_index=True)
         return whole[["embedder", "part", *whole.columns.drop(["embedder", "part"])]]
 
-    @cached_property
+    @property
     def kinds(self) -> pd.DataFrame:
-        """What the certificate's setting did on test by kind of request, as `by_kind` has it.
-
-        Of all requests together it says what the certificate does: their bound is the one that Holm's correction
-        allows; those of kinds stand the looks at all designs.
-        """
-        made = self.certificate
-        rows = made.kinds.copy()
-        if made.design.test is not None:
-            seen, every = made.design.test, rows["kind"] == ALL
-            rows.loc[every, ["low", "high", "verdict"]] = seen.low, seen.high, seen.verdict(made.budget)
-        return rows
+        """What the certificate's setting did on test, by kind of request; see `Certificate.kinds`."""
+        return self.certificate.kinds
 
     @cached_property
     def confusions(self) -> pd.DataFrame:
@@ -183,21 +174,10 @@ class Certified:
         InputError
             If the folder holds none, one of another format, or one that is damaged.
         """
-        place = find(folder)
-        if not CERTIFICATIONS.holds(place):
-            raise InputError(f"{folder}: no certification here; give a folder that one was saved in")
-        try:
-            said = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-            if said[_KIND] != FORMAT:
-                raise InputError(f"{folder}: a certification of format {said[_KIND]}, not {FORMAT}; run it again")
+
+        def read(place: Path, said: dict[str, Any]) -> Certified:
             sweeps, split = sweeps_saved.read(said["sweeps"], place)
             made = certify(sweeps, dev=split.dev, test=split.test, **said["asked"])
-            found = cls(made, {key: value for key, value in said.items() if key not in _WORKED_OUT})
-            whole = found.digest == said["digest"]
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise InputError(
-                f"{folder}: this certification cannot be read ({type(error).__name__}: {error})"
-            ) from None
-        if not whole:
-            raise InputError(f"{folder}: this certification is damaged, or from another version; run it again")
-        return found
+            return cls(made, {key: value for key, value in said.items() if key not in _WORKED_OUT})
+
+        return CERTIFICATIONS.load(folder, _KIND, FORMAT, read)

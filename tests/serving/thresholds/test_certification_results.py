@@ -17,8 +17,8 @@ from evalkit.serving.layers import SemanticCache
 from evalkit.serving.load.traffics import Recorded
 from evalkit.serving.semantic import Verified
 from evalkit.serving.thresholds.certificates import certify
-from evalkit.serving.thresholds.certified import Certified
 from evalkit.serving.thresholds.halves import ByTime
+from evalkit.serving.thresholds.results import Certified
 from evalkit.serving.thresholds.run import run_certification
 from evalkit.serving.thresholds.sweep import threshold_sweep
 from evalkit.testing.words import HashedWords
