@@ -55,19 +55,6 @@ def project(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def call(capsys, caplog):
-    """Run one command; return its exit code, what it printed and what it complained of."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 

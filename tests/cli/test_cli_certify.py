@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from tiny_model import save_tiny_model
 
-from evalkit import cli
 from evalkit.serving.thresholds.results import Certified
 
 WORDS = ["ferry", "harbour", "crossing", "ticket", "dog", "bicycle", "boat", "island", "car", "child"]
@@ -66,19 +65,6 @@ def project(tmp_path, monkeypatch, model) -> Path:
     (folder / "ferries.yaml").write_text(SPEC.replace("MODEL", model))
     monkeypatch.chdir(folder)
     return folder
-
-
-@pytest.fixture
-def call(capsys):
-    """Run one command; return its exit code, what it printed and what it complained of."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
 
 
 def change(project: Path, old: str, new: str) -> None:

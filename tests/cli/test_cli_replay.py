@@ -9,8 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from evalkit import cli
-
 DATA = {
     "documents.jsonl": [
         '{"id": "d1", "text": "Red apples grow on trees. They are sweet."}',
@@ -53,19 +51,6 @@ def project(tmp_path, monkeypatch) -> Path:
     (folder / "strict.yaml").write_text(SPEC.replace("LIMIT", "100"))
     monkeypatch.chdir(folder)
     return folder
-
-
-@pytest.fixture
-def call(capsys):
-    """Run one command; return its exit code, what it printed and what it complained of."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
 
 
 def written(project: Path) -> list[str]:
