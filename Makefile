@@ -28,7 +28,7 @@ run: $(READY)  ## run experiments/quickstart.yaml
 
 test: $(READY)  ## pytest, then the notebooks as regression tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
-	EVALKIT_PROGRESS=0 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
+	EVALKIT_PROGRESS=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 
 test-slow: $(READY)  ## the proofs that take minutes
 	$(BIN)/python -m pytest tests -m slow
